@@ -21,13 +21,13 @@ before(async () => {
 });
 after(() => Promise.all([chromium?.close(), world?.close()]));
 
-const has = (page, text) => page.waitForFunction((wanted) => document.querySelector('main').innerText.includes(wanted), { timeout: 10_000 }, text);
+const has = (page, text) => page.waitForFunction((wanted) => document.querySelector('main').innerText.includes(wanted), { timeout: 30_000 }, text);
 const query = (page) => page.evaluate(() => location.hash);
 const clean = (page) => assert.deepEqual(page.complaints, []);
 
 async function open(page, view, text = VIEWS[view]) {
   await page.goto(`${world.page}#/${view}`);
-  await page.waitForFunction(() => document.querySelector('#state').dataset.state === 'live', { timeout: 10_000 });
+  await page.waitForFunction(() => document.querySelector('#state').dataset.state === 'live', { timeout: 30_000 });
   if (text) await has(page, text);
 }
 
@@ -56,7 +56,7 @@ async function picture(page, name) {
 test('now tells rates, and errors by their cause', async (t) => {
   const page = await chromium.page(t);
   await open(page, 'now');
-  await page.waitForFunction(() => [...document.querySelectorAll('.faults tbody tr:not([hidden])')].every((row) => Number(row.lastChild.textContent) > 0), { timeout: 10_000 });
+  await page.waitForFunction(() => [...document.querySelectorAll('.faults tbody tr:not([hidden])')].every((row) => Number(row.lastChild.textContent) > 0), { timeout: 30_000 });
   const flags = await page.$$eval('section.columns a', (links) => links.map((link) => link.textContent));
   assert.ok(['NR', 'RL', 'UF'].every((flag) => flags.includes(flag)), String(flags));
   await page.click('details.numbers summary');
@@ -191,7 +191,7 @@ test('a trial streams, and leads to its receipt', async (t) => {
   await page.waitForSelector('button.main:not(:disabled)');
   await page.$eval('#try-model', (input) => { input.value = 'qwen'; input.dispatchEvent(new Event('input', { bubbles: true })); });
   await page.click('button.main');
-  await page.waitForFunction(() => /Status 200.*ended/.test(document.querySelector('.answer').innerText), { timeout: 10_000 });
+  await page.waitForFunction(() => /Status 200.*ended/.test(document.querySelector('.answer').innerText), { timeout: 30_000 });
   assert.ok(await page.$eval('.said-text', (text) => text.textContent.length > 20));
   await page.click('.answer a');
   await has(page, 'Choice of the endpoint');
@@ -208,11 +208,21 @@ test('what would happen is told without sending', async (t) => {
   clean(page);
 });
 
+test('an address that nobody would write shows a view all the same', async (t) => {
+  const page = await chromium.page(t, { expected: /400/ });
+  for (const view of ['nowhere', 'routes?of=constructor&offset=-x&open=%00', 'pools?figure=constructor&sort=__proto__.down', 'limits?offset=1e99&sort=.', 'try?path=constructor&as=toString&listener=0', 'requests?status=abc', 'requests/%E0%A4%A']) {
+    await page.goto('about:blank');
+    await open(page, view, null);
+    await page.waitForFunction(() => document.querySelector('main').innerText.length > 20);
+  }
+  assert.deepEqual(page.complaints.filter((text) => !text.includes('404')), []);
+});
+
 test('hostile names stay text', async (t) => {
   const page = await chromium.page(t);
   for (const view of ['requests', 'limits', `requests?model=${encodeURIComponent(HOSTILE)}`, `routes?search=${encodeURIComponent(HOSTILE)}`, `try?model=${encodeURIComponent(HOSTILE)}`, `requests/${encodeURIComponent(HOSTILE)}`]) {
     await page.goto(`${world.page}#/${view}`);
-    await page.waitForFunction((text) => document.querySelector('main').innerText.includes(text) || document.title.includes(text) || [...document.querySelectorAll('input')].some((input) => input.value === text), { timeout: 10_000 }, HOSTILE);
+    await page.waitForFunction((text) => document.querySelector('main').innerText.includes(text) || document.title.includes(text) || [...document.querySelectorAll('input')].some((input) => input.value === text), { timeout: 30_000 }, HOSTILE);
     assert.equal(await page.$('main img'), null, view);
   }
   assert.deepEqual(page.complaints.filter((text) => !text.includes('404')), []);

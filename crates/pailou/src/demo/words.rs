@@ -24,7 +24,7 @@ pub(super) fn welcome(args: &DemoArgs, engines: &Engines) -> String {
     }
     line("hosted service", &engines.hosted().to_string(), &format!("simulated, with TLS, as {HOSTED_NAME}"));
     if let Some(admin) = args.admin.0 {
-        line("admin endpoint", &format!("http://{admin}"), "/healthz /readyz /metrics /status /receipts");
+        line("admin endpoint", &format!("http://{admin}"), "open it in a browser; /metrics /status /receipts for programs");
     }
     text.push_str("\nTry these in another terminal:\n\n");
     let mut call = |about: &str, flag: &str, address: SocketAddr, body: &str| {

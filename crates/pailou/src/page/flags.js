@@ -36,8 +36,10 @@ const FLAGS = {
   SI: ['backend', 'stream stood still'],
 };
 
+const known = (flag) => (Object.hasOwn(FLAGS, flag) ? FLAGS[flag] : undefined);
+
 /** Whose doing a flag is. */
-export const faultOf = (flag) => FLAGS[flag]?.[0] ?? 'gateway';
+export const faultOf = (flag) => known(flag)?.[0] ?? 'gateway';
 
 /** A flag in words. */
-export const flagWords = (flag) => FLAGS[flag]?.[1] ?? 'see docs/reference/errors.md';
+export const flagWords = (flag) => known(flag)?.[1] ?? 'see docs/reference/errors.md';

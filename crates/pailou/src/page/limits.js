@@ -11,7 +11,7 @@ const INTERVAL = 2000;
 const used = (row) => (row.limit > 0 ? (row.spent + row.reserved) / row.limit : 1);
 
 export function limits({ root, query, announce, signal }) {
-  let asked = { rule: '', client: '', offset: '0', sort: '', ...query };
+  let asked = readQuery(query);
   let answer = null;
   const inputs = [['rule', 'Rule'], ['client', 'Client']].map(([id, name]) => {
     const input = h('input', { type: 'search', id, value: asked[id], placeholder: 'part of it', autocomplete: 'off', spellcheck: 'false' });
@@ -54,12 +54,14 @@ export function limits({ root, query, announce, signal }) {
   repeat(INTERVAL, signal, () => load(false));
   return {
     change(next) {
-      asked = { rule: '', client: '', offset: '0', sort: '', ...next };
+      asked = readQuery(next);
       for (const { id, input } of inputs) input.value = asked[id];
       load(false);
     },
   };
 }
+
+const readQuery = ({ rule = '', client = '', offset, sort = '' }) => ({ rule, client, offset: String(Math.max(0, parseInt(offset, 10) || 0)), sort });
 
 const counterTable = (sort, onSort) => table({
   label: 'Counters of limits', key: (row) => `${row.rule}\n${row.client}\n${row.windowSeconds}\n${row.limit}`, sort, onSort, rowClass: (row) => (used(row) >= 1 ? 'failed-client' : ''),

@@ -19,7 +19,7 @@ const FIGURES = {
 };
 
 export function pools({ root, query, store, signal }) {
-  const asked = { pool: '', figure: 'kv', sort: '', ...query };
+  const asked = readQuery(query);
   const places = new Map();
   const list = h('div');
   const chooser = h('select', { id: 'pool', onchange: () => set({ pool: chooser.value }) });
@@ -64,11 +64,13 @@ export function pools({ root, query, store, signal }) {
   store.listen(signal, draw);
   return {
     change(next) {
-      Object.assign(asked, { pool: '', figure: 'kv', sort: '' }, next);
+      Object.assign(asked, readQuery(next));
       draw();
     },
   };
 }
+
+const readQuery = ({ pool = '', figure, sort = '' }) => ({ pool, figure: Object.hasOwn(FIGURES, figure) ? figure : 'kv', sort });
 
 function placeOf(pool, asked, set) {
   const summary = h('p', { class: 'summary' });
@@ -88,8 +90,8 @@ function placeOf(pool, asked, set) {
       for (const row of rows) row.share = row.picks === null ? null : share(row.picks, picks);
       engines.update(rows);
       write(omitted, now.endpointsOmitted ? `${several(now.endpointsOmitted, 'engine')} more than are shown` : '');
-      const [, read, format, top] = FIGURES[figure] ?? FIGURES.kv;
-      if (!heats.has(figure)) heats.set(figure, heatMap({ label: `${FIGURES[figure]?.[0] ?? ''} of ${pool.name}`, format }));
+      const [, read, format, top] = FIGURES[figure];
+      if (!heats.has(figure)) heats.set(figure, heatMap({ label: `${FIGURES[figure][0]} of ${pool.name}`, format }));
       const map = heats.get(figure);
       if (heatPlace.firstChild !== map.element) replace(heatPlace, map.element);
       map.update(samples, now, read, top);

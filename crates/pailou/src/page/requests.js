@@ -16,7 +16,7 @@ const DRAW_INTERVAL = 250;
 const STATUSES = ['', '2xx', '4xx', '5xx', '429', '503', '504'];
 
 export function requests({ root, query, store, announce, signal }) {
-  let asked = { status: '', flag: '', route: '', model: '', ...query };
+  let asked = readQuery(query);
   let kept = [];
   let known = new Set();
   let lost = 0;
@@ -111,12 +111,14 @@ export function requests({ root, query, store, announce, signal }) {
   start(false);
   return {
     change(next) {
-      asked = { status: '', flag: '', route: '', model: '', ...next };
+      asked = readQuery(next);
       fields.fill(asked);
       start(false);
     },
   };
 }
+
+const readQuery = ({ status = '', flag = '', route = '', model = '' }) => ({ status, flag, route, model });
 
 function fieldsOf(asked, set) {
   const status = h('select', { id: 'status', onchange: () => set({ status: status.value }) }, STATUSES.map((value) => h('option', { value }, value || 'any')));

@@ -12,7 +12,7 @@ const INTERVAL = 5000;
 const KINDS = { routes: ['routes', 'route'], objects: ['objects', 'object'] };
 
 export function routes({ root, query, announce, signal }) {
-  let asked = { of: 'routes', search: '', problems: '', offset: '0', open: '', ...query };
+  let asked = readQuery(query);
   let answer = null;
   let turn = null;
   const search = h('input', { type: 'search', id: 'search', value: asked.search, placeholder: 'name, host, model, backend', autocomplete: 'off', spellcheck: 'false' });
@@ -80,13 +80,18 @@ export function routes({ root, query, announce, signal }) {
   repeat(INTERVAL, signal, () => load(false));
   return {
     change(next) {
-      asked = { of: 'routes', search: '', problems: '', offset: '0', open: '', ...next };
+      asked = readQuery(next);
       search.value = asked.search;
       problems.checked = Boolean(asked.problems);
       answer = null;
       load(false);
     },
   };
+}
+
+/** An address as the view takes it: people write addresses, too. */
+function readQuery({ of, search = '', problems = '', offset, open = '' }) {
+  return { of: of === 'objects' ? of : 'routes', search, problems, offset: String(Math.max(0, parseInt(offset, 10) || 0)), open };
 }
 
 const keyOf = (row) => `${row.kind} ${row.name}`;

@@ -27,7 +27,7 @@ export function tryOut({ root, query, signal }) {
   const place = h('div', { class: 'answer' }, h('div', { class: 'empty' }, h('p', {}, 'The answer appears here while it comes, with the way to its receipt.')));
   const snippet = h('pre', { tabindex: 0 });
   const tabs = Object.keys(SNIPPETS).map((name) => h('button', { type: 'button', onclick: () => { asked.as = name; draw(); } }, name));
-  const asked = { as: query.as ?? 'curl' };
+  const asked = { as: Object.hasOwn(SNIPPETS, query.as) ? query.as : 'curl' };
   let turn = null;
 
   const labelled = (name, element, note) => h('p', {}, h('label', { for: element.id }, name), element, note && h('span', { class: 'note' }, note));
@@ -48,7 +48,7 @@ export function tryOut({ root, query, signal }) {
   const url = () => `${chosen().protocol === 'HTTPS' ? 'https' : 'http'}://${hostOf()}:${chosen().port}${path.value}`;
 
   function draw() {
-    write(snippet, SNIPPETS[asked.as]?.({ url: url(), headers: headerLines(), body: body() }) ?? '');
+    write(snippet, SNIPPETS[asked.as]({ url: url(), headers: headerLines(), body: body() }));
     for (const tab of tabs) tab.setAttribute('aria-pressed', tab.textContent === asked.as);
     change({ listener: listener.value, host: host.value.trim(), path: path.value === '/v1/chat/completions' ? '' : path.value, model: model.value.trim(), as: asked.as === 'curl' ? '' : asked.as });
   }
@@ -74,7 +74,7 @@ export function tryOut({ root, query, signal }) {
     }
   }
 
-  if (query.path in APIS) path.value = query.path;
+  if (Object.hasOwn(APIS, query.path)) path.value = query.path;
   json('try', { signal }).then((answer) => Object.assign(known, answer), (error) => { known.why = error.kind === 'missing' ? 'Sending from this page is not possible here.' : error.detail || error.message; }).then(() => {
     replace(listener, (known.listeners.length ? known.listeners : [chosen()]).map((each) => h('option', { value: each.port }, `${each.protocol} ${each.port}`)));
     if (query.listener) listener.value = query.listener;
