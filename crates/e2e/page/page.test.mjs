@@ -9,7 +9,8 @@ import { HOSTILE, ROUTES, ask, browser, gateway, traffic } from './world.mjs';
 
 const AXE = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const PICTURES = process.env.PAILOU_PAGE_PICTURES;
-const SIZES = [[390, 844], [1024, 768], [1680, 1050]];
+/** 320 is a page of 1280 at 400 %. */
+const SIZES = [[320, 640], [390, 844], [1024, 768], [1680, 1050]];
 /** Each view, and a text that stands there once its data has come. */
 const VIEWS = { now: 'Errors by cause', routes: 'default/broken', pools: 'qwen-1', requests: 'qwen-0', 'requests/story-3': 'Choice of the endpoint', limits: 'red', try: 'curl' };
 let world;

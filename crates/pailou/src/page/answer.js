@@ -10,7 +10,7 @@ import { parser } from './stream.js';
 /** Longest answer that is kept for show, in characters. */
 const MAX_RAW = 200_000;
 
-/** Sends a trial, and shows the answer in a place while it comes. */
+/** Sends a trial, and shows the answer in a place while it comes. Gives the end in words. */
 export async function send(trial, place, signal) {
   const facts = h('p', { class: 'facts' }, 'sent');
   const reasoning = h('p', { class: 'reasoning', hidden: true });
@@ -49,10 +49,12 @@ export async function send(trial, place, signal) {
     const answer = !isStream && parse(whole);
     if (!isStream) write(text, (answer && (textOf(answer) ?? answer.error?.message)) || whole || 'The answer is empty.');
     say('ended');
+    return `${told.status}, the answer has ended`;
   } catch (error) {
     told.status ||= 'No answer';
     say(error.name === 'AbortError' ? 'stopped' : 'failed');
     if (error.name !== 'AbortError') text.append(text.textContent ? '\n' : '', [error.message, error.detail].filter(Boolean).join(' '));
+    return error.name === 'AbortError' ? 'Stopped' : error.message;
   }
 }
 

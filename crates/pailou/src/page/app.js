@@ -43,6 +43,7 @@ function show() {
   const root = $('main');
   replace(root);
   links.forEach((each, at) => (VIEWS[at][0] === name ? each.setAttribute('aria-current', 'page') : each.removeAttribute('aria-current')));
+  $('views').scrollLeft = $(`view-${name}`).offsetLeft - 40;
   const heading = id && name === 'requests' ? `Request ${id}` : title;
   document.title = `${heading} – Pailou`;
   const draw = id && name === 'requests' ? receipt : made;

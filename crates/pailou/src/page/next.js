@@ -4,22 +4,26 @@ import { json } from './api.js';
 import { h, write } from './dom.js';
 import { link } from './router.js';
 
-export function nextRequest(signal) {
+export function nextRequest(signal, announce) {
   let turn = null;
   const input = h('input', { type: 'text', id: 'expression', placeholder: "request.url_path.startsWith('/v1/chat')", autocomplete: 'off', spellcheck: 'false', 'aria-describedby': 'next-note' });
   const button = h('button', {}, 'Wait for it');
-  const said = h('p', { class: 'note', role: 'status' });
+  const said = h('p', { class: 'note' });
+  function say(text) {
+    write(said, text);
+    announce(text);
+  }
   async function submit(event) {
     event.preventDefault();
     if (turn) return turn.abort();
     turn = new AbortController();
     write(button, 'Wait no longer');
-    write(said, 'Waiting for it, for 4 minutes at most.');
+    say('Waiting for it, for 4 minutes at most.');
     try {
       const receipt = await json('receipts/next', { query: { expression: input.value.trim() }, signal: AbortSignal.any([turn.signal, signal]) });
       location.hash = link('requests', { id: receipt.request_id });
     } catch (error) {
-      write(said, error.name === 'AbortError' ? '' : error.detail || error.message);
+      say(error.name === 'AbortError' ? '' : error.detail || error.message);
     }
     turn = null;
     write(button, 'Wait for it');

@@ -29,7 +29,7 @@ export function requests({ root, query, store, announce, signal }) {
   const hold = h('button', { type: 'button', 'aria-pressed': false, onclick: () => pause(!isHeld) }, 'Pause the list');
   const clear = h('button', { type: 'button', onclick: () => set({ status: '', flag: '', route: '', model: '' }, true) }, 'Clear filters');
   const tools = h('div', { class: 'tools' }, fields.elements, clear, hold, found);
-  const next = nextRequest(signal);
+  const next = nextRequest(signal, announce);
   replace(root, h('h1', { class: 'unseen' }, 'Requests'),
     tools, next, failure, list.element);
 

@@ -9,7 +9,7 @@ import { pickOf, ruleOf } from './receipt.js';
 import { change } from './router.js';
 import { SNIPPETS } from './snippets.js';
 
-export function tryOut({ root, query, signal }) {
+export function tryOut({ root, query, announce, signal }) {
   const known = { enabled: false, why: '', listeners: [], models: [] };
   const field = (id, element) => ((element.id = `try-${id}`), element);
   const listener = field('listener', h('select', {}));
@@ -23,7 +23,7 @@ export function tryOut({ root, query, signal }) {
   const headers = field('headers', h('textarea', { rows: 2, spellcheck: 'false', placeholder: 'authorization: Bearer sk-…' }));
   const sendButton = h('button', { class: 'main', disabled: true }, 'Send');
   const explainButton = h('button', { type: 'button', onclick: explain }, 'Explain without sending');
-  const off = h('p', { class: 'note', role: 'status' });
+  const off = h('p', { class: 'note' });
   const place = h('div', { class: 'answer' }, h('div', { class: 'empty' }, h('p', {}, 'The answer appears here while it comes, with the way to its receipt.')));
   const snippet = h('pre', { tabindex: 0 });
   const tabs = Object.keys(SNIPPETS).map((name) => h('button', { type: 'button', onclick: () => { asked.as = name; draw(); } }, name));
@@ -60,7 +60,8 @@ export function tryOut({ root, query, signal }) {
     turn = new AbortController();
     write(sendButton, 'Stop');
     const trial = { listener: chosen().port, host: hostOf(), path: path.value, headers: headerLines(), body: body() };
-    await send(trial, place, AbortSignal.any([turn.signal, signal]));
+    announce('Sent');
+    announce(await send(trial, place, AbortSignal.any([turn.signal, signal])));
     turn = null;
     write(sendButton, 'Send');
   }
