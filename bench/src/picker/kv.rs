@@ -4,13 +4,15 @@
 //! both until one is freed. Requests release their blocks from the last to the first: the engine evicts ends before beginnings, and a
 //! cache that has a block has all before it.
 
+use std::ops::Range;
+
 use super::lru::{HashedMap, Lru};
 
 /// A change of the blocks that an engine has on its GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KvEvent {
-    /// The engine stores a block.
-    Stored(u64),
+    /// The engine stores a block that follows another, or begins a prompt.
+    Stored { hash: u64, parent: Option<u64> },
     /// The engine evicts a block.
     Removed(u64),
 }
@@ -86,15 +88,21 @@ impl KvCache {
         (blocks.len() - blocks.partition_point(|hash| self.held.contains_key(hash))) as u32
     }
 
-    /// Holds a full block for a request. There must be a free one unless it is in use.
-    pub(super) fn hold(&mut self, hash: u64) {
+    /// Holds full blocks of a request, from one place in its blocks to another. There must be as many free ones as are not in use.
+    pub(super) fn hold(&mut self, blocks: &[u64], places: Range<u32>) {
+        for place in places.start as usize..places.end as usize {
+            self.hold_block(blocks[place], place.checked_sub(1).map(|before| blocks[before]));
+        }
+    }
+
+    fn hold_block(&mut self, hash: u64, parent: Option<u64>) {
         if let Some(count) = self.held.get_mut(&hash) {
             *count += 1;
             return;
         }
         if !self.unused.remove(hash) {
             self.make_room();
-            self.events.push(KvEvent::Stored(hash));
+            self.events.push(KvEvent::Stored { hash, parent });
         }
         self.held.insert(hash, 1);
     }
@@ -158,21 +166,20 @@ mod tests {
     fn the_end_of_the_least_recently_used_prompt_goes_first() {
         let mut kv = KvCache::new(4, 0);
         for prompt in [&[1, 2][..], &[11, 12]] {
-            prompt.iter().for_each(|hash| kv.hold(*hash));
+            kv.hold(prompt, 0..2);
             kv.release(prompt);
         }
         assert_eq!((kv.used(), kv.free()), (0, 4));
-        kv.hold(21);
+        kv.hold(&[21], 0..1);
         assert_eq!((kv.hit(&[1, 2]).gpu, kv.hit(&[11, 12]).gpu, kv.used()), (1, 2, 1));
-        assert_eq!(kv.take_events().last(), Some(&KvEvent::Stored(21)));
+        assert_eq!(kv.take_events().last(), Some(&KvEvent::Stored { hash: 21, parent: None }));
     }
 
     #[test]
     fn blocks_in_use_are_shared_and_stay() {
         let mut kv = KvCache::new(2, 0);
-        kv.hold(1);
-        kv.hold(1);
-        kv.hold(2);
+        kv.hold(&[1], 0..1);
+        kv.hold(&[1, 2], 0..2);
         kv.release(&[1, 2]);
         assert_eq!((kv.used(), kv.not_in_use(&[1, 2])), (1, 1));
         kv.hold_partial();
@@ -186,7 +193,7 @@ mod tests {
     fn evicted_blocks_are_found_in_the_hosts_memory() {
         let mut kv = KvCache::new(2, 2);
         for prompt in [&[1, 2][..], &[11, 12]] {
-            prompt.iter().for_each(|hash| kv.hold(*hash));
+            kv.hold(prompt, 0..2);
             kv.release(prompt);
         }
         assert_eq!(kv.hit(&[1, 2]), Hit { gpu: 0, host: 2 });

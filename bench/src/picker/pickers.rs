@@ -1,6 +1,7 @@
 //! The pickers that a run compares.
 
 mod blind;
+mod block_tokens;
 mod llm_d;
 mod omniscient;
 mod pailou;
@@ -27,6 +28,8 @@ pub(crate) enum PickerKind {
     EstimateWithObjective,
     /// Four gateways of Pailou, each of which knows the requests that it was sent itself.
     EstimateOfFour,
+    /// Pailou with engines' events.
+    Exact,
     /// llm-d's scorers with its estimate.
     LlmDEstimate,
     /// llm-d's scorers with engines' events.
@@ -46,6 +49,7 @@ impl PickerKind {
             Self::Estimate => "pailou, estimate",
             Self::EstimateWithObjective => "pailou, estimate, objective",
             Self::EstimateOfFour => "pailou, estimate, 4 gateways",
+            Self::Exact => "pailou, exact",
             Self::LlmDEstimate => "llm-d, estimate + no-hit-lru",
             Self::LlmDExact => "llm-d, exact + no-hit-lru",
             Self::Omniscient => "omniscient",
@@ -71,6 +75,7 @@ impl PickerKind {
                 Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, 1, seed)?.with_objective(wanted))
             }
             Self::EstimateOfFour => Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, 4, seed)?),
+            Self::Exact => Box::new(pailou::Pailou::exact(seed)?),
             Self::LlmDEstimate => Box::new(llm_d::LlmD::new(llm_d::Source::Estimate, random)),
             Self::LlmDExact => Box::new(llm_d::LlmD::new(llm_d::Source::Events, random)),
             Self::Omniscient => Box::new(omniscient::Omniscient::new(random)),

@@ -6,6 +6,7 @@
 
 mod connection;
 mod counters;
+mod feed;
 mod ranks;
 mod replay;
 mod subscriber;
@@ -20,6 +21,7 @@ use smallvec::SmallVec;
 use tokio::sync::{Semaphore, watch};
 
 use self::counters::EventCounters;
+pub use self::feed::EventFeed;
 pub(crate) use self::{ranks::Ranks, subscriber::Subscribers};
 
 /// Blocks that are applied before picks are let in.
@@ -229,6 +231,12 @@ impl KvCache {
             report.lag_seconds = report.lag_seconds.max(publisher.lag_seconds);
         }
         report
+    }
+
+    /// The publisher of an endpoint that has one.
+    fn publisher_of(&self, slot: u16) -> Option<PublisherId> {
+        let known = self.known.read();
+        known.publishers.iter().find(|(_, publisher)| publisher.slot == slot).map(|(id, _)| *id)
     }
 
     fn set_complete(&self, publisher: PublisherId, is_complete: bool) {

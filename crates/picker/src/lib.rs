@@ -51,6 +51,7 @@ mod tokens;
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
 pub use self::exact_figures::ExactFigure;
 pub use self::failures::{Failures, FailuresInARow};
+pub use self::kv_events::EventFeed;
 pub use self::metric_names::MetricNames;
 pub use self::objective::{OBJECTIVES_METRIC, Objective, ObjectiveTotals, TPOT_HEADERS, TTFT_HEADERS};
 pub use self::pick_request::{Affinity, DROPPED_REASON_HEADER, PickError, PickRequest, Stage};

@@ -173,7 +173,7 @@ impl EndpointPicker for LlmD {
         let Some(events) = events else { return cache.stored.clear() };
         for event in events {
             match *event {
-                KvEvent::Stored(hash) => cache.stored.insert(hash, ()),
+                KvEvent::Stored { hash, .. } => cache.stored.insert(hash, ()),
                 KvEvent::Removed(hash) => cache.stored.remove(&hash),
             };
         }

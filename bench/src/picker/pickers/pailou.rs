@@ -1,18 +1,20 @@
 //! The gateway's own picker, called as the gateway calls it, on the simulation's clock.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use pailou_picker::{Objective, PendingScrape, PickRequest, Picked, PoolState};
-use pailou_snapshot::{Address, Endpoint, EndpointRole, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+use pailou_picker::{EventFeed, Objective, PendingScrape, PickRequest, Picked, PoolState, PromptTokens};
+use pailou_snapshot::{Address, Endpoint, EndpointRole, KvEvents, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
 use tokio::runtime::{Builder, Runtime};
 
+use super::block_tokens;
 use crate::picker::{
+    kv::KvEvent,
     policy::{EndpointPicker, PickCall, ReplicaId, SCRAPE_INTERVAL},
     prompt,
     replica::{EngineStats, Replica, adapter_name},
@@ -33,6 +35,9 @@ pub(super) struct Pailou {
     /// Those of all gateways.
     scrapes: HashMap<ReplicaId, Vec<PendingScrape>>,
     intervals: HashMap<ReplicaId, Duration>,
+    /// Ways of engines' events, where there are any.
+    feeds: HashMap<ReplicaId, EventFeed>,
+    batch: Vec<u8>,
     text: Vec<u8>,
     /// Objective of every request.
     objective: Objective,
@@ -46,6 +51,19 @@ impl Pailou {
     /// # Errors
     /// When there is no runtime.
     pub(super) fn new(strategy: RoutingStrategy, gateways: usize, seed: u64) -> io::Result<Self> {
+        Self::start(strategy, None, gateways, seed)
+    }
+
+    /// The same, with the events of engines' caches, and prompts whose tokens are known.
+    ///
+    /// # Errors
+    /// As of [`Pailou::new`].
+    pub(super) fn exact(seed: u64) -> io::Result<Self> {
+        let events = KvEvents { port: 5557, replay_port: None, ranks: 1, max_blocks: 10_000_000 };
+        Self::start(RoutingStrategy::PrefixCache, Some(events), 1, seed)
+    }
+
+    fn start(strategy: RoutingStrategy, kv_events: Option<KvEvents>, gateways: usize, seed: u64) -> io::Result<Self> {
         // Ties and the seed of the prefix index come from this thread's generator.
         fastrand::seed(seed);
         let runtime = Builder::new_current_thread().build()?;
@@ -58,7 +76,7 @@ impl Pailou {
             models: Default::default(),
             any_model: None,
             objectives: Default::default(),
-            kv_events: None,
+            kv_events,
             queueing: None,
             disaggregation: None,
         });
@@ -70,6 +88,8 @@ impl Pailou {
             picked: HashMap::new(),
             scrapes: HashMap::new(),
             intervals: HashMap::new(),
+            feeds: HashMap::new(),
+            batch: Vec::new(),
             text: Vec::new(),
             objective: Objective::default(),
             _runtime: runtime,
@@ -86,12 +106,14 @@ impl EndpointPicker for Pailou {
     fn pick(&mut self, call: &PickCall<'_>, _: &[Replica], now: Duration) -> Option<ReplicaId> {
         prompt::text(call.prompt, &mut self.text);
         let adapter = call.adapter.map(adapter_name);
+        let tokens = self.subscribes().then(|| PromptTokens::new(block_tokens::of_prompt(call).into(), None, None));
         let request = PickRequest {
             model: adapter.as_deref().unwrap_or(MODEL),
             prompt: &self.text,
             input_bytes: self.text.len(),
             max_tokens: call.max_tokens.map(u64::from),
             objective: self.objective,
+            tokens: tokens.as_ref(),
             ..PickRequest::default()
         };
         let gateway = fastrand::usize(..self.states.len());
@@ -126,6 +148,25 @@ impl EndpointPicker for Pailou {
         for state in &self.states {
             state.update_at(Arc::clone(&self.pool), &endpoints, self.epoch + now);
         }
+        self.feeds.retain(|replica, _| members.contains(replica));
+        for replica in members.iter().filter(|_| self.pool.kv_events.is_some()) {
+            if let Entry::Vacant(vacant) = self.feeds.entry(*replica)
+                && let Some(feed) = self.states[0].event_feed(address(*replica))
+            {
+                vacant.insert(feed);
+            }
+        }
+    }
+
+    fn subscribes(&self) -> bool {
+        self.pool.kv_events.is_some()
+    }
+
+    fn take_events(&mut self, replica: ReplicaId, events: Option<&[KvEvent]>) {
+        let Some(feed) = self.feeds.get_mut(&replica) else { return };
+        let Some(events) = events else { return feed.restart() };
+        block_tokens::encode(events, &mut self.batch);
+        feed.apply(&self.batch);
     }
 
     fn scrapes(&self) -> bool {

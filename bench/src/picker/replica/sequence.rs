@@ -73,7 +73,7 @@ impl Sequence {
             self.hit = Some(blocks * BLOCK_TOKENS);
         }
         kv.touch_host(&self.blocks[hit.gpu as usize..blocks as usize]);
-        self.blocks[..blocks as usize].iter().for_each(|hash| kv.hold(*hash));
+        kv.hold(&self.blocks, 0..blocks);
         self.held = blocks;
         self.computed = blocks * BLOCK_TOKENS;
         work.host_tokens += f64::from(hit.host * BLOCK_TOKENS);
@@ -86,7 +86,7 @@ impl Sequence {
         if self.has_partial {
             kv.release_partial();
         }
-        self.blocks[self.held as usize..full as usize].iter().for_each(|hash| kv.hold(*hash));
+        kv.hold(&self.blocks, self.held..full);
         if partial {
             kv.hold_partial();
         }
