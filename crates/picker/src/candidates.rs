@@ -6,6 +6,7 @@ use crate::{
     endpoint::{Members, PoolEndpoint},
     kv_events::CachedTokens,
     load::Load,
+    new_prompts,
     pick_request::{Affinity, PickRequest, Stage},
     prefix::{Chain, Matches},
     rendezvous::Beginning,
@@ -115,6 +116,25 @@ pub(crate) fn assume_home(members: &Members, prefixes: &Prefixes<'_>, candidates
     let Some(home) = candidates.iter_mut().find(|candidate| candidate.is_home) else { return };
     let slot = members.endpoints[home.member as usize].slot;
     home.likely = home.prefix.max(prefixes.assumed(slot));
+}
+
+/// Whether a request's prompt is new, as far as these have it.
+pub(crate) fn is_new(request: &PickRequest<'_>, candidates: &[Candidate]) -> bool {
+    let most_cached = candidates.iter().map(|candidate| candidate.likely).max().unwrap_or(0);
+    new_prompts::is_new(request.prompt.len(), most_cached)
+}
+
+/// Reads how many new prompts each was given lately. Only for a pool's one gateway: where there are others, each sees some of them, and all
+/// agree by homes alone.
+pub(crate) fn count_new_prompts(members: &Members, candidates: &mut [Candidate]) {
+    let count = &members.index.new_prompts;
+    let mut sum = 0.0;
+    for candidate in candidates.iter_mut() {
+        candidate.new_prompts = members.endpoints[candidate.member as usize].new_prompts.faded(count);
+        sum += candidate.new_prompts;
+    }
+    let mean = sum / candidates.len().max(1) as f32;
+    candidates.iter_mut().for_each(|candidate| candidate.new_prompts -= mean);
 }
 
 /// Prefers the endpoint of an affinity; that of a hash only while it has room, by its engine and for no more requests than this.

@@ -16,6 +16,7 @@ use crate::{
     failures::Failures,
     latency::Latency,
     load::{InFlight, Tokens},
+    new_prompts::NewPrompts,
     prefix::{Blocks, PrefixIndex},
     queue::Queue,
     rendezvous,
@@ -65,6 +66,7 @@ pub struct PoolEndpoint {
     pub(crate) blocks: Blocks,
     pub(crate) accuracy: Accuracy,
     pub(crate) latency: Latency,
+    pub(crate) new_prompts: NewPrompts,
     /// By which gateways agree on the homes of prompts.
     pub(crate) identity: u64,
 }
@@ -82,6 +84,7 @@ impl PoolEndpoint {
             blocks: Blocks::default(),
             accuracy: Accuracy::default(),
             latency: Latency::default(),
+            new_prompts: NewPrompts::default(),
             identity: rendezvous::identity(&address.to_string()),
         })
     }

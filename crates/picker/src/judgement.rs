@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use pailou_snapshot::RoutingStrategy;
 
 use crate::{
-    candidates::{Prefixes, apply, are_others_there, assume_home, measure, saturation, strain},
+    candidates::{Prefixes, apply, are_others_there, assume_home, count_new_prompts, measure, saturation, strain},
     endpoint::Members,
     exact_prefixes::ExactPrefixes,
     pick_request::PickRequest,
@@ -48,8 +48,11 @@ pub(crate) fn measure_all(
     now: Instant,
 ) -> Option<f32> {
     measure(members, candidates, now);
-    if prefixes.beginning.is_some() && are_others_there(candidates) {
-        assume_home(members, prefixes, candidates);
+    if prefixes.beginning.is_some() {
+        match are_others_there(candidates) {
+            true => assume_home(members, prefixes, candidates),
+            false => count_new_prompts(members, candidates),
+        }
     }
     saturation(candidates, max_concurrency)
 }

@@ -28,6 +28,7 @@ mod latency;
 mod load;
 mod metric_names;
 mod metrics;
+mod new_prompts;
 mod objective;
 mod pick;
 mod pick_request;

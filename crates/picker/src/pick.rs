@@ -2,17 +2,17 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
-use pailou_snapshot::Criticality;
+use pailou_snapshot::{Criticality, RoutingStrategy};
 
 use crate::{
-    candidates::{MOST_RANKED, eligible, rank, saturation_of_pool},
+    candidates::{MOST_RANKED, eligible, is_new, rank, saturation_of_pool},
     endpoint::{Members, PoolEndpoint},
     judgement::{PromptLookup, judge_all, measure_all},
     load::Tokens,
     pick_request::{PickError, PickRequest},
     picked::{ExactPick, Picked, Reservation, Seen},
     prefix::Chain,
-    score::Candidate,
+    score::{Candidate, share_of_prompt},
     state::Shared,
     timed::Timed,
 };
@@ -80,6 +80,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         }
     };
     drop(held);
+    note_new_prompt(&members, request, &candidates);
     let judged = candidates.len();
     if judged > MOST_RANKED {
         candidates.truncate(MOST_RANKED);
@@ -95,6 +96,15 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         picked.exact = Some(Box::new(ExactPick { asked_tokens: prompt.asked(), expected }));
     }
     Ok(picked)
+}
+
+/// Counts a new prompt at the endpoint that gets it.
+fn note_new_prompt(members: &Members, request: &PickRequest<'_>, candidates: &[Candidate]) {
+    let bytes = request.prompt.len();
+    if members.pool.strategy == RoutingStrategy::PrefixCache && is_new(request, candidates) {
+        let endpoint = &members.endpoints[candidates[0].member as usize];
+        endpoint.new_prompts.add(&members.index.new_prompts, share_of_prompt(bytes as u32, bytes));
+    }
 }
 
 /// The error of a request that others wait before: it waits, too, if the pool has an endpoint for it.

@@ -32,7 +32,7 @@ use self::{
     lru::Lru,
     slots::{Owners, Slots},
 };
-use crate::endpoint::PoolEndpoint;
+use crate::{endpoint::PoolEndpoint, new_prompts::NewPromptCount};
 
 /// Blocks remembered for an endpoint: as many as a table of 2^15 buckets takes.
 pub(crate) const MOST_BLOCKS: usize = 28_672;
@@ -65,6 +65,8 @@ pub(crate) struct PrefixIndex {
     /// Keep others from making prompts whose hashes meet.
     seed: u64,
     shared_seed: SharedSeed,
+    /// Prompts of which it knew less than half.
+    pub(crate) new_prompts: NewPromptCount,
     shards: [RwLock<HashMap<u64, Owners, BuildHasherDefault<Hashed>>>; SHARDS],
 }
 
@@ -73,6 +75,7 @@ impl PrefixIndex {
         Self {
             seed: fastrand::u64(..),
             shared_seed: SharedSeed::from_u64(fastrand::u64(..)),
+            new_prompts: NewPromptCount::default(),
             shards: std::array::from_fn(|_| RwLock::default()),
         }
     }

@@ -30,6 +30,10 @@ const DELAYED_RUNNING: f32 = 0.1;
 const OWN_WORK: f32 = 0.3;
 /// Weight of being far from a new prompt's home, on which gateways agree.
 const HOME: f32 = 1.0;
+/// Weight of each new prompt that an endpoint was given beyond the mean, and the most of them that count: whole adapters that no other endpoint
+/// has are not driven out by them.
+const NEW_PROMPT: f32 = 1.0;
+const MOST_NEW_PROMPTS: f32 = 1.0;
 /// Scores closer than this are ties, which chance decides. Less than what one request in flight weighs.
 pub(crate) const TIE: f32 = 0.01;
 /// Weight of twice the time that a request wants kept.
@@ -61,6 +65,8 @@ pub(crate) struct Candidate {
     pub(crate) is_full: bool,
     /// Distance from being the prompt's home, 0 to 1.
     pub(crate) distance: f32,
+    /// New prompts that it was given lately, beyond the mean of all: below 0 it was given fewer.
+    pub(crate) new_prompts: f32,
     /// It is the nearest.
     pub(crate) is_home: bool,
     pub(crate) score: f32,
@@ -93,12 +99,13 @@ impl Candidate {
         let load = &self.load;
         let queue = load.waiting / QUEUE_LIMIT + load.running / BATCH;
         let delayed = DELAYED_WAITING * load.waiting + DELAYED_RUNNING * load.running;
-        let share = |bytes: u32| bytes as f32 / (prompt_bytes as f32 + SHORT_PROMPT);
+        let share = |bytes: u32| share_of_prompt(bytes, prompt_bytes);
         let again = PREFIX * share(pool.prefix - self.likely) + ADAPTER * (pool.adapter - self.adapter);
         let without = |prefix: u32| share((prompt_bytes as u32).saturating_sub(prefix));
         let own = PREFIX * OWN_WORK * without(self.likely);
         // A short prompt is hardly worth sharing, so that it yields to any difference of load.
-        let spread = HOME * without(pool.prefix) * share(prompt_bytes as u32) * self.distance;
+        let unevenness = NEW_PROMPT * self.new_prompts.clamp(-MOST_NEW_PROMPTS, MOST_NEW_PROMPTS);
+        let spread = without(pool.prefix) * share(prompt_bytes as u32) * (HOME * self.distance + unevenness);
         self.score = -again * (1.0 + delayed) - own * delayed - spread - QUEUE * queue - KV * load.kv + fastrand::f32() * TIE;
     }
 
@@ -132,6 +139,11 @@ impl Candidate {
         let kv = if waiting + running < 1.0 { 0.0 } else { certain_kv / KV_LIMIT };
         (waiting / QUEUE_LIMIT).max(kv).max(concurrency).min(1.0)
     }
+}
+
+/// Weight of so many bytes of a prompt: their share of it, less where it is short.
+pub(crate) fn share_of_prompt(bytes: u32, prompt_bytes: usize) -> f32 {
+    bytes as f32 / (prompt_bytes as f32 + SHORT_PROMPT)
 }
 
 /// Fitness of an engine with these adapters to run a model: running 1, room for one more 0.8, waiting for room 0.6.
@@ -177,6 +189,14 @@ mod tests {
         assert!(is_better(at(0.1), at(0.9)));
         let cached = Candidate { likely: 28_672, ..at(0.9) };
         assert!(is_better(cached, at(0.1)));
+    }
+
+    #[test]
+    fn a_new_prompt_goes_where_fewer_new_ones_went_unless_another_has_it() {
+        let given = |new_prompts| Candidate { new_prompts, ..candidate(0, 0.0, 3.0) };
+        assert!(is_better(given(-0.5), given(0.5)));
+        let cached = Candidate { likely: 28_672, ..given(5.0) };
+        assert!(is_better(cached, given(-5.0)));
     }
 
     #[test]
