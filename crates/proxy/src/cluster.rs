@@ -28,7 +28,7 @@ use std::{
     fmt,
     sync::{
         Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -51,6 +51,8 @@ pub struct ClusterState {
     /// Held to change the view; never by a request, but one that ejects an endpoint.
     updating: Mutex<Updating>,
     turn: AtomicUsize,
+    /// Connections to endpoints that were ever opened.
+    opened: AtomicU64,
     background: Background,
 }
 
@@ -78,6 +80,7 @@ impl ClusterState {
             view: ArcSwap::default(),
             updating: Mutex::default(),
             turn: AtomicUsize::new(0),
+            opened: AtomicU64::new(0),
             background: background.clone(),
         });
         cluster.update_endpoints(&endpoints);
@@ -103,6 +106,11 @@ impl ClusterState {
     /// cluster's health checks found.
     pub fn pool(&self) -> Option<&Arc<PoolState>> {
         self.pool.as_ref()
+    }
+
+    /// Connections to its endpoints that were ever opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// How many endpoints there are, and how many of them are healthy.

@@ -1,5 +1,6 @@
 //! Figures of what is in force now: endpoints, pools, breakers, bounded memory. Read when asked for, not counted as they change.
 
+mod certificates;
 mod envoy;
 mod queues;
 
@@ -69,6 +70,7 @@ impl Collect for Collector {
             gauges(&mut encoder, "pailou_geoip_database_up", "1 while a database of the places of addresses can be used", rows)?;
         }
         let Some(runtime) = context.runtime.load_full() else { return Ok(()) };
+        certificates::encode(&mut encoder, &runtime)?;
         endpoints(&mut encoder, &runtime)?;
         health(&mut encoder, &runtime)?;
         pools(&mut encoder, &runtime)?;

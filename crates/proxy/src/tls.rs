@@ -9,6 +9,7 @@ mod presented;
 mod roots;
 mod server;
 mod stream;
+mod validity;
 mod verify;
 
 pub use client::ClientTls;
@@ -17,6 +18,7 @@ pub(crate) use presented::PresentedCertificate;
 pub use roots::RootsError;
 pub(crate) use server::server_config;
 pub(crate) use stream::MaybeTls;
+pub(crate) use validity::end_of_chain;
 pub use verify::NameMismatch;
 pub(crate) use verify::reason;
 

@@ -5,23 +5,26 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pailou_e2e::client::Call;
-use pailou_e2e::gateway::{Gateway, Setup};
+use pailou_e2e::client::{Call, Reply};
+use pailou_e2e::gateway::{Gateway, HTTP, Setup};
 use pailou_e2e::prometheus::Prometheus;
 use pailou_e2e::{address, objects, python, wait};
 use pailou_sim::engine::CostModel;
+use pailou_sim::selfsigned::Authority;
 use pailou_sim::{Config, Sim};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{engine, everything_to, pool_of};
 
+/// Port of the listener for TLS.
+const HTTPS: u16 = 8443;
+
 /// Panels without data in a gateway that has not what they show.
-const WITHOUT_DATA: [(&str, &str); 7] = [
-    // No external picker, no `pailou picker`, no TLS, nothing beside the gateway that counts limits.
+const WITHOUT_DATA: [(&str, &str); 6] = [
+    // No external picker, no `pailou picker`, nothing beside the gateway that counts limits.
     ("errors", "By the endpoint picker"),
     ("errors", "Endpoint pickers"),
-    ("errors", "TLS handshakes that failed"),
     ("errors", "Store of limits, rate limit service"),
     // Engines without KV events, and none that prefills alone.
     ("pool", "Engines' KV events"),
@@ -57,7 +60,11 @@ async fn slow(name: &str) -> Sim {
 /// A gateway with something of all that the dashboards show.
 async fn gateway(engines: &[&Sim]) -> Gateway {
     let nobody = SocketAddr::from((address::loopback(), 1));
-    let mut gateway = objects::gateway();
+    let mut gateway = objects::listeners(json!([
+        {"name": "http", "protocol": "HTTP", "port": HTTP},
+        {"name": "https", "protocol": "HTTPS", "port": HTTPS, "tls": {"certificateRefs": [{"name": "https"}]}},
+    ]));
+    let certificate = Authority::new().unwrap().issue(&["gateway.test"]).unwrap();
     gateway["metadata"]["annotations"] = json!({"pailou.dev/model-prices": "prices"});
     let prices = json!({"qwen": {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5, "mode": "chat"}});
     let mut list = vec![
@@ -71,6 +78,7 @@ async fn gateway(engines: &[&Sim]) -> Gateway {
             "one",
             json!({"faultInjection": {"abort": {"httpStatus": 503, "percentage": 100}}}),
         ),
+        objects::tls_secret("https", &certificate),
         objects::backend("nobody", &[nobody]),
         objects::host_route("nobody", &["nobody.test"], everything_to(objects::to_backend("nobody"))),
         objects::on_route(
@@ -119,13 +127,18 @@ async fn send(to: SocketAddr) {
     for call in calls {
         under_way.spawn(call.try_send(to));
     }
-    under_way.spawn(async move {
-        let mut stream = tokio::net::TcpStream::connect(to).await?;
-        stream.write_all(b"no request\r\n\r\n").await?;
-        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await?;
-        Err(std::io::ErrorKind::Other.into())
-    });
+    for port in [HTTP, HTTPS] {
+        under_way.spawn(no_request(SocketAddr::new(to.ip(), port)));
+    }
     under_way.join_all().await;
+}
+
+/// Sends what is neither a request nor a greeting of TLS.
+async fn no_request(to: SocketAddr) -> std::io::Result<Reply> {
+    let mut stream = tokio::net::TcpStream::connect(to).await?;
+    stream.write_all(b"no request\r\n\r\n").await?;
+    tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await?;
+    Err(std::io::ErrorKind::Other.into())
 }
 
 /// An expression as Grafana sends it.

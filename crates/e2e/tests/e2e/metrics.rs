@@ -215,6 +215,7 @@ async fn dashboards_of_envoy_gateway_and_of_ack_find_their_names() {
     assert!(
         of("envoy_cluster_upstream_cx_rx_bytes_total", &cluster) > 0.0 && of("envoy_cluster_upstream_cx_active", &cluster) > 0.0
     );
+    assert!(of("envoy_cluster_upstream_cx_total", &cluster) >= 1.0);
     for (name, expected) in [("total", 1.0), ("healthy", 1.0), ("degraded", 0.0), ("excluded", 0.0)] {
         assert_eq!(of(&format!("envoy_cluster_membership_{name}"), &cluster), expected);
     }

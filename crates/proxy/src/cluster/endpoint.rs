@@ -122,7 +122,12 @@ impl EndpointState {
         let limit = limit.unwrap_or(u32::MAX);
         let taken = self.connections.try_update(Ordering::AcqRel, Ordering::Relaxed, |open| (open < limit).then(|| open + 1));
         match taken {
-            Ok(_) => Ok(EndpointConnection(Arc::clone(self))),
+            Ok(_) => {
+                if let Some(cluster) = self.cluster.upgrade() {
+                    cluster.opened.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(EndpointConnection(Arc::clone(self)))
+            }
             Err(_) => Err(Overflow(Resource::Connections)),
         }
     }

@@ -19,7 +19,7 @@ const CLASSES: [&str; 5] = ["1", "2", "3", "4", "5"];
 /// Writes all of them.
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, context: &Context, runtime: &Runtime, ports: &Ports) -> fmt::Result {
     process::encode(encoder)?;
-    downstream::encode(encoder, context, ports)?;
+    downstream::encode(encoder, context, runtime, ports)?;
     clusters::encode(encoder, context, runtime)
 }
 

@@ -29,6 +29,8 @@ struct Cluster {
     healthy: u64,
     ejected: u64,
     connections: u64,
+    /// Ever.
+    opened: u64,
 }
 
 type Clusters = BTreeMap<String, Cluster>;
@@ -70,7 +72,7 @@ fn members(all: &mut Clusters, runtime: &Runtime) {
             backends.iter().filter_map(|backend| backend.cluster.as_ref().ok()).map(|id| (id.0, runtime.cluster(*id))).collect();
         let figures = of(all, Some(&rule.route));
         // Rules of one name, which listeners have each, are one.
-        (figures.endpoints, figures.healthy, figures.ejected, figures.connections) = (0, 0, 0, 0);
+        (figures.endpoints, figures.healthy, figures.ejected, figures.connections, figures.opened) = (0, 0, 0, 0, 0);
         clusters.values().for_each(|cluster| add_members(figures, cluster));
     }
 }
@@ -82,6 +84,7 @@ fn rules(runtime: &Runtime) -> impl Iterator<Item = &Arc<Rule>> {
 }
 
 fn add_members(figures: &mut Cluster, cluster: &ClusterState) {
+    figures.opened += cluster.opened();
     let now = Instant::now().into_std();
     for endpoint in cluster.endpoints() {
         let is_ejected = endpoint.ejected_until().is_some_and(|until| until > now);
@@ -109,8 +112,9 @@ fn write(encoder: &mut DescriptorEncoder<'_>, all: &[Row<'_>]) -> fmt::Result {
     for (name, help, read) in levels {
         gauges(encoder, name, help, all.iter().map(|(labels, it)| (*labels, read(it) as f64)))?;
     }
-    let totals: [(&str, &str, Read); 3] = [
+    let totals: [(&str, &str, Read); 4] = [
         ("envoy_cluster_upstream_rq", "Attempts at backends that have ended", |it| it.attempts.count()),
+        ("envoy_cluster_upstream_cx", "Connections to them, ever, of all rules that lead there", |it| it.opened),
         ("envoy_cluster_upstream_cx_rx_bytes", "Bytes of response bodies", |it| it.received),
         ("envoy_cluster_upstream_cx_tx_bytes", "Bytes of request bodies", |it| it.sent),
     ];

@@ -1,6 +1,6 @@
 //! Clients' requests and connections, as `envoy_http_downstream_*`, `envoy_listener_*` and `envoy_tcp_downstream_*`.
 
-use std::{collections::BTreeMap, fmt, sync::atomic::Ordering::Relaxed};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::atomic::Ordering::Relaxed};
 
 use pailou_telemetry::metric_table::{counters, gauges, histograms};
 use prometheus_client::encoding::DescriptorEncoder;
@@ -8,6 +8,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::{Answered, CLASSES};
 use crate::{
     context::Context,
+    gauges::certificates,
+    runtime::Runtime,
     server::{PortProtocol, Ports},
 };
 
@@ -23,7 +25,7 @@ struct Http {
     open: u64,
 }
 
-pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, context: &Context, ports: &Ports) -> fmt::Result {
+pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, context: &Context, runtime: &Runtime, ports: &Ports) -> fmt::Result {
     let ports = ports.connections();
     let mut by_prefix = BTreeMap::<String, Http>::new();
     context.metrics.http.each_request(|key, series| {
@@ -43,11 +45,29 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, context: &Context, por
     }
     let rows = by_prefix.iter().map(|(prefix, http)| ([(PREFIX, prefix.as_str())], http));
     encode_http(encoder, &rows.collect::<Vec<_>>())?;
-    let open = ports.iter().map(|port| (format!("{}_{}", port.address.ip(), port.address.port()), port.open as f64));
+    let open = ports.iter().map(|port| (listener_address(port.address), port.open as f64));
     let open: Vec<_> = open.collect();
     let rows = open.iter().map(|(address, open)| ([("envoy_listener_address", address.as_str())], *open));
     gauges(encoder, "envoy_listener_downstream_cx_active", "Connections of clients", rows)?;
+    let certificates = certificates::all(runtime);
+    let rows: Vec<_> = certificates.iter().map(|it| (listener_address(it.address), it)).collect();
+    let rows = rows.iter().map(|(address, it)| {
+        (
+            [
+                ("envoy_listener_address", address.as_str()),
+                ("envoy_ssl_cert_name", it.listener.as_str()),
+                ("certificate", &it.place),
+            ],
+            it.end,
+        )
+    });
+    let name = "envoy_listener_ssl_certificate_expiration_unix_time_seconds";
+    gauges(encoder, name, "End of the validity of a certificate", rows)?;
     tcp(encoder, context)
+}
+
+fn listener_address(address: SocketAddr) -> String {
+    format!("{}_{}", address.ip(), address.port())
 }
 
 type Row<'a> = ([(&'static str, &'a str); 1], &'a Http);
