@@ -105,7 +105,8 @@ function summaryOf(pool, past) {
   const predicted = past ? pool.predictedTokens - past.predictedTokens : null;
   return [
     `${ready} of ${several(pool.endpoints.length + (pool.endpointsOmitted ?? 0), 'engine')} ready`,
-    pool.queue?.waiting ? `${several(pool.queue.waiting, 'request')} waiting in the gateway` : 'nothing waiting in the gateway',
+    `${percent(pool.saturation)} full`,
+    pool.queue && `${pool.queue.waiting ? several(pool.queue.waiting, 'request') : 'nothing'} waiting here`,
     cached === null ? '' : `last minute: ${count(predicted)} prompt tokens expected in caches, ${count(cached)} found`,
   ].filter(Boolean).join(' · ');
 }
