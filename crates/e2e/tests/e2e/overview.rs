@@ -2,6 +2,7 @@
 
 use pailou_e2e::client::{Call, Open, Reply};
 use pailou_e2e::gateway::{Gateway, Setup};
+use pailou_e2e::picker::Picker;
 use pailou_e2e::{objects, wait};
 use pailou_sim::{Fault, FaultKind, Sim};
 use serde_json::{Value, json};
@@ -214,4 +215,29 @@ async fn routes_come_page_by_page_with_conditions_and_counts() {
     let of_objects = admin(&gateway, "/objects?problems=1").await.json()["total"].as_u64().unwrap();
     let sample = admin(&gateway, "/overview").await.json();
     assert!(sample["problems"].as_u64().unwrap() > of_objects, "the route, and problems of files: {sample}");
+}
+
+#[tokio::test]
+async fn a_picker_shows_its_pool_and_says_what_it_does_not_know() {
+    let [a, b] = [instant("a", "qwen").await, instant("b", "qwen").await];
+    let picker = Picker::serve("qwen", pool_of("qwen", &[&a, &b]), &[]).await;
+    let gateway = crate::picker::gateway(&[&a, &b], &picker, "FailClose", []).await;
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+    let ask = || Call::get("/overview").host("localhost").send(picker.admin());
+    let counted = async {
+        loop {
+            let sample = ask().await.json();
+            if sample["requests"] == json!({"active": 0, "total": 1, "byStatus": {}, "byFault": {}, "flags": {}, "unrouted": 0}) {
+                return sample;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let sample = wait::within("the pick is counted", counted).await;
+    assert_eq!((&sample["kind"], &sample["picks"]), (&json!("picker"), &json!({"picked": 1})));
+    assert_eq!((&sample["pools"][0]["name"], sample.get("latency")), (&json!("default/qwen"), None));
+    let endpoints = sample["pools"][0]["endpoints"].as_array().unwrap();
+    assert_eq!(endpoints.iter().map(|endpoint| endpoint["requests"].as_u64().unwrap()).sum::<u64>(), 1);
+    assert!(sample["unknown"].as_str().unwrap().contains("gateway"), "{sample}");
+    assert_eq!(Call::get("/try").host("localhost").send(picker.admin()).await.status, 404);
 }

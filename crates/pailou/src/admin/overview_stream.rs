@@ -25,6 +25,8 @@ pub(super) const MAX_VIEWERS: usize = 16;
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Samples older than this are of no use to a viewer.
 const MAX_AGE: Duration = Duration::from_secs(300);
+/// Bytes that a viewer gets at once: what was kept comes in pieces.
+const MAX_BATCH: usize = 32 << 10;
 /// Bytes of all samples that are kept.
 const MAX_KEPT: usize = 1 << 20;
 
@@ -93,17 +95,25 @@ impl Overviews {
         self.newest.send_replace(number);
     }
 
-    /// Events of the samples after that number, which moves on.
+    /// Events of the first samples after that number, which moves on; none if there are none.
     fn after(&self, seen: &mut u64, now: Instant) -> String {
         let mut kept = self.kept.lock();
         kept.forget(now);
         let mut text = String::new();
-        for sample in kept.samples.iter().filter(|sample| sample.number > *seen) {
+        let before = *seen;
+        for sample in kept.samples.iter().filter(|sample| sample.number > before) {
+            if !text.is_empty() && text.len() + sample.json.len() > MAX_BATCH {
+                return text;
+            }
+            *seen = sample.number;
             let _ = write!(text, "id: {}\nevent: sample\ndata: ", sample.number);
             text.push_str(&String::from_utf8_lossy(&sample.json));
             text.push_str("\n\n");
         }
-        *seen = kept.samples.back().map_or(*seen, |sample| sample.number);
+        if text.is_empty() {
+            // All of them have been let go of.
+            *seen = *self.newest.borrow();
+        }
         text
     }
 }
@@ -184,8 +194,17 @@ mod tests {
         for _ in 0..100 {
             overviews.push(vec![b' '; 100_000].into(), start);
         }
+        let (mut seen, mut batches) = (0, 0);
+        while !overviews.after(&mut seen, start).is_empty() {
+            batches += 1;
+        }
+        assert_eq!((seen, batches), (102, MAX_KEPT / 100_000), "each is larger than a batch");
+        let (mut seen, long_after) = (0, start + Duration::from_secs(1000));
+        assert_eq!((overviews.after(&mut seen, long_after), seen), (String::new(), 102), "nobody waits for what is gone");
+        overviews.push("{}".into(), long_after);
+        assert_eq!(overviews.after(&mut seen, long_after).lines().next(), Some("id: 103"));
         let kept = overviews.kept.lock();
-        assert!(kept.bytes <= MAX_KEPT && kept.samples.len() == MAX_KEPT / 100_000, "{}", kept.samples.len());
+        assert_eq!((kept.bytes, kept.samples.len()), (2, 1));
     }
 
     #[test]

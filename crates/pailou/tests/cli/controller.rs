@@ -40,6 +40,12 @@ fn while_the_api_server_does_not_answer_it_waits_and_is_not_ready() {
     let metrics = client.get("/metrics").unwrap().body;
     let samples = exposition::parse(exposition::Format::OpenMetrics, &metrics).unwrap();
     assert!(samples.iter().any(|sample| sample.name == "pailou_controller_leader" && sample.value == 0.0), "{metrics}");
+    let overview = client.get_with("/overview", &[("host", "localhost")]).unwrap();
+    let sample: serde_json::Value = serde_json::from_str(&overview.body).unwrap();
+    assert_eq!((overview.status, &sample["kind"], &sample["ready"]), (200, &"controller".into(), &false.into()));
+    assert_eq!((&sample["controller"]["leader"], sample.get("requests")), (&false.into(), None), "{sample}");
+    assert!(sample["unknown"].as_str().unwrap().contains("each proxy's own page"), "{sample}");
+    assert_eq!(client.get_with("/routes", &[("host", "localhost")]).unwrap().status, 404);
     controller.signal("TERM");
     assert_eq!(controller.end(), 0, "{}", controller.stderr());
 }
