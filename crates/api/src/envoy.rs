@@ -29,6 +29,7 @@ pub mod jwt;
 pub mod load_balancer;
 pub mod merge;
 pub mod oidc;
+pub mod proxy_metrics;
 pub mod rate_limit;
 pub mod recognised;
 pub mod response_override;

@@ -21,7 +21,9 @@ use super::{
     clusters::Clusters,
     external_auth,
     gateway::Gateways,
-    gateway_logs, gateway_traces,
+    gateway_logs,
+    gateway_metrics::{self, GatewayMetrics},
+    gateway_traces,
     ids::PolicyId,
     index::{Index, Objects, Reads, Touched},
     limit_backend,
@@ -106,6 +108,8 @@ struct Shared<'a> {
     authorizers: Vec<Arc<Cluster>>,
     /// Clusters of the collectors of traces and logs.
     collectors: Vec<Arc<Cluster>>,
+    /// Metrics of the process.
+    metrics: GatewayMetrics,
 }
 
 impl<'a> Shared<'a> {
@@ -122,7 +126,9 @@ impl<'a> Shared<'a> {
         let authorizers = external_auth::of_listeners(index, &mut gateways, &mut clusters);
         let mut collectors = gateway_traces::of_gateways(index, &mut gateways, &mut clusters);
         collectors.extend(gateway_logs::of_gateways(index, &mut gateways, &mut clusters));
-        Self { gateways, clients, traffic, security, extensions, clusters, authorizers, collectors }
+        let metrics = gateway_metrics::of_gateways(index, &mut gateways, &mut clusters);
+        collectors.extend(metrics.clusters.iter().cloned());
+        Self { gateways, clients, traffic, security, extensions, clusters, authorizers, collectors, metrics }
     }
 
     /// Distributes the targets of policies for routes.
@@ -147,8 +153,17 @@ impl Memory {
         let (winners, claim_reads) = objects.track(|index| shared.claim(index));
         let difference = self.routes(objects, &mut shared, (changes, touched), winners);
         self.shared = shared_reads;
-        let Shared { mut gateways, mut clients, mut traffic, mut security, mut extensions, mut clusters, authorizers, collectors } =
-            shared;
+        let Shared {
+            mut gateways,
+            mut clients,
+            mut traffic,
+            mut security,
+            mut extensions,
+            mut clusters,
+            authorizers,
+            collectors,
+            metrics,
+        } = shared;
         self.tables.change(&difference.gone, &difference.come, &gateways);
         report_effects(&self.effects, &mut gateways, &mut clusters, (&mut traffic, &mut security, &mut extensions));
 
@@ -196,8 +211,18 @@ impl Memory {
         let documents = remote_documents::distinct(self.effects.documents());
         let session_cookies = self.effects.session_cookies();
         let breakers = self.cluster_ids.breakers.clone();
-        let snapshot =
-            Snapshot { ports, clusters: all, breakers, documents, session_cookies, base_models, limit_store, limit_service };
+        let snapshot = Snapshot {
+            ports,
+            clusters: all,
+            breakers,
+            documents,
+            session_cookies,
+            base_models,
+            limit_store,
+            limit_service,
+            metric_sinks: metrics.sinks,
+            hides_prometheus: metrics.hides_prometheus,
+        };
         self.claim_and_report_reads = [claim_reads, report_reads];
         BuildOutput { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
     }

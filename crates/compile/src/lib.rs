@@ -67,6 +67,7 @@ mod external_auth;
 mod filter_set;
 mod filters;
 mod gateway_logs;
+mod gateway_metrics;
 mod gateway_traces;
 mod matches;
 mod oidc;

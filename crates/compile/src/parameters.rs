@@ -70,6 +70,11 @@ pub(crate) fn access_log<'o>(index: &Index<'o>, gateway: &Gateway) -> Option<&'o
     with_telemetry(index, gateway, |telemetry| telemetry.access_log.is_some())
 }
 
+/// The EnvoyProxy whose metrics a Gateway has.
+pub(crate) fn metrics<'o>(index: &Index<'o>, gateway: &Gateway) -> Option<&'o EnvoyProxy> {
+    with_telemetry(index, gateway, |telemetry| telemetry.metrics.is_some())
+}
+
 /// A Gateway's own EnvoyProxy where it has a part of telemetry, or else its class's, with a cluster and without.
 fn with_telemetry<'o>(index: &Index<'o>, gateway: &Gateway, has: impl Fn(&ProxyTelemetry) -> bool) -> Option<&'o EnvoyProxy> {
     let own = Reference::of_gateway(gateway).and_then(|it| it.find(index));
@@ -139,10 +144,13 @@ impl<'a> Reference<'a> {
 
 /// Fields of an EnvoyProxy that are acted on without a cluster.
 pub(crate) fn without_cluster(proxy: &EnvoyProxy) -> String {
-    let text =
-        "is about proxies in a cluster: without one nothing but its geoIP, telemetry.accessLog and telemetry.tracing is acted on";
+    let text = "is about proxies in a cluster: without one nothing but its geoIP, telemetry.accessLog, telemetry.metrics and telemetry.tracing is acted on";
     let mut fields = unsupported(proxy);
-    fields.retain(|path| ["spec.telemetry.accessLog.", "spec.telemetry.tracing."].iter().any(|known| path.starts_with(known)));
+    fields.retain(|path| {
+        ["spec.telemetry.accessLog.", "spec.telemetry.metrics.", "spec.telemetry.tracing."]
+            .iter()
+            .any(|known| path.starts_with(known))
+    });
     if fields.is_empty() { text.to_owned() } else { format!("{text}, and of those not {}", fields.join(", ")) }
 }
 

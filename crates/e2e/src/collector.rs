@@ -1,9 +1,11 @@
 //! A collector of telemetry: OTLP over gRPC and over HTTP, and Envoy's access log service, on one port, with messages of its own definition.
 
 mod logs;
+mod metrics;
 mod otlp;
 
 pub use logs::{HttpLog, Record, StreamMessage};
+pub use metrics::Point;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -28,6 +30,7 @@ use crate::wait;
 /// Paths of methods of gRPC.
 const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const GRPC_LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+const GRPC_METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 /// Path of the method of Envoy's access log service.
 const ENVOY_LOGS: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
 
@@ -101,6 +104,7 @@ struct State {
     taken: Mutex<Vec<Span>>,
     records: Mutex<Vec<Record>>,
     entries: Mutex<Vec<StreamMessage>>,
+    points: Mutex<Vec<Point>>,
 }
 
 impl Collector {
@@ -151,6 +155,16 @@ impl Collector {
     /// All log records that it took.
     pub fn records(&self) -> Vec<Record> {
         lock(&self.state.records).clone()
+    }
+
+    /// All points of metrics that it took.
+    pub fn points(&self) -> Vec<Point> {
+        lock(&self.state.points).clone()
+    }
+
+    /// Waits for a point of a metric.
+    pub async fn point(&self, what: &str, wanted: impl Fn(&Point) -> bool) -> Point {
+        wait::eventually_some(what, || self.points().into_iter().find(&wanted)).await
     }
 
     /// All messages of Envoy's access log service that it took.
@@ -209,7 +223,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
     let is_compressed = is_grpc && body.first() == Some(&1);
     let message = message(&head.headers, &body, is_grpc);
     let path = head.uri.path().to_owned();
-    assert_eq!(is_grpc, [GRPC_TRACES, GRPC_LOGS, ENVOY_LOGS].contains(&&*path), "gRPC has paths of its own");
+    assert_eq!(is_grpc, [GRPC_TRACES, GRPC_LOGS, GRPC_METRICS, ENVOY_LOGS].contains(&&*path), "gRPC has paths of its own");
     lock(&state.received).push(Received { path: path.clone(), headers: head.headers, message: message.clone() });
     let mood = lock(&state.mood).clone();
     let rejected_spans = match mood {
@@ -221,6 +235,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
     };
     match path.as_str() {
         GRPC_LOGS => lock(&state.records).extend(logs::records(&message)),
+        GRPC_METRICS | "/v1/metrics" => lock(&state.points).extend(metrics::points(&message)),
         ENVOY_LOGS => lock(&state.entries).push(logs::entries(&message)),
         _ => lock(&state.taken).extend(otlp::spans(&message)),
     }

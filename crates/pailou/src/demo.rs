@@ -52,6 +52,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
             local_backends: LocalAddresses::Allowed,
             receipts: ReceiptSettings { count: 4096, share: 1.0, slow: None, headers: false },
             tracing: None,
+            metric_sink: None,
         };
         let gateway = Standalone::start(
             configuration,

@@ -64,7 +64,8 @@ fn take_over(path: Option<&Path>) -> Result<(Sockets, Option<Former>), Error> {
 /// Options of the data plane, from flags, and the file of the access log if it goes to one.
 pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), Error> {
     let (access_log, log_file) = sink(&args.access_log)?;
-    let tracing = telemetry_variables::read(&|name| std::env::var(name).ok())?;
+    let variables = |name: &str| std::env::var(name).ok();
+    let (tracing, metric_sink) = (telemetry_variables::read(&variables)?, telemetry_variables::read_metrics(&variables)?);
     let options = Options {
         workers: args.workers.map_or_else(runtime::processors, usize::from),
         overrides: Overrides::default(),
@@ -77,6 +78,7 @@ pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), 
         local_backends: LocalAddresses::Allowed,
         receipts: args.receipts.settings(),
         tracing,
+        metric_sink,
     };
     Ok((options, log_file))
 }

@@ -1,16 +1,21 @@
-//! Traces by OpenTelemetry's variables of the environment.
+//! Traces and metrics for collectors by OpenTelemetry's variables of the environment.
 //!
-//! They are on where a variable names a collector, or `OTEL_TRACES_EXPORTER` is `otlp`. As the specification has it, a value that is not
+//! Traces are on where a variable names a collector, or `OTEL_TRACES_EXPORTER` is `otlp`; metrics where a variable names a collector of metrics,
+//! or `OTEL_METRICS_EXPORTER` is `otlp`. As the specification has it, a value that is not
 //! known is reported and passed over; one without which no collector can be reached is an error.
 
 mod endpoint;
+mod metrics;
 mod resource;
+
+pub(crate) use metrics::read as read_metrics;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use pailou_snapshot::{Batching, Collector, CollectorTarget, OtlpProtocol, Tracing};
 use pailou_telemetry::{
+    export::Signal,
     propagators::Propagators,
     sampling::{Sampler, SamplerError},
 };
@@ -25,12 +30,10 @@ pub(crate) type Variables<'v> = dyn Fn(&str) -> Option<String> + 'v;
 /// # Errors
 /// No collector could be reached with what a variable says.
 pub(crate) fn read(variables: &Variables<'_>) -> Result<Option<Tracing>, Error> {
-    let variables = Reader(variables);
-    let is_disabled = variables.text("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true"));
-    if is_disabled || !is_wanted(&variables) {
+    let variables = Reader { variables, signal: Signal::Traces };
+    if variables.is_disabled() || !is_wanted(&variables) {
         return Ok(None);
     }
-    let protocol = protocol(&variables);
     let defaults = Batching::default();
     let milliseconds = |name, default: Duration| variables.number(name).map_or(default, Duration::from_millis);
     let count = |name, default| variables.number(name).filter(|&number: &usize| number > 0).unwrap_or(default);
@@ -39,13 +42,7 @@ pub(crate) fn read(variables: &Variables<'_>) -> Result<Option<Tracing>, Error> 
         sampler: sampler(&variables),
         propagators: propagators(&variables),
         resource: resource::read(&variables),
-        collector: Collector {
-            target: CollectorTarget::Url(endpoint::read(&variables, protocol)?.into()),
-            protocol,
-            headers: headers(&variables)?,
-            timeout: variables.of_traces_timeout("TIMEOUT").unwrap_or(Duration::from_secs(10)),
-            is_compressed: is_compressed(&variables),
-        },
+        collector: collector(&variables)?,
         batching: Batching {
             schedule_delay: milliseconds("OTEL_BSP_SCHEDULE_DELAY", defaults.schedule_delay),
             max_queue_size,
@@ -55,7 +52,19 @@ pub(crate) fn read(variables: &Variables<'_>) -> Result<Option<Tracing>, Error> 
     }))
 }
 
-/// Whether there is a collector to send to.
+/// The collector of a signal.
+fn collector(variables: &Reader<'_>) -> Result<Collector, Error> {
+    let protocol = protocol(variables);
+    Ok(Collector {
+        target: CollectorTarget::Url(endpoint::read(variables, protocol)?.into()),
+        protocol,
+        headers: headers(variables)?,
+        timeout: variables.of_signal_timeout("TIMEOUT").unwrap_or(Duration::from_secs(10)),
+        is_compressed: is_compressed(variables),
+    })
+}
+
+/// Whether there is a collector of spans to send to.
 fn is_wanted(variables: &Reader<'_>) -> bool {
     match variables.text("OTEL_TRACES_EXPORTER").as_deref() {
         Some("otlp") => true,
@@ -64,7 +73,7 @@ fn is_wanted(variables: &Reader<'_>) -> bool {
             tracing::warn!("OTEL_TRACES_EXPORTER: {other:?}: expected otlp or none; there are no traces");
             false
         }
-        None => variables.of_traces("ENDPOINT").is_some(),
+        None => variables.of_signal("ENDPOINT").is_some(),
     }
 }
 
@@ -95,22 +104,22 @@ fn propagators(variables: &Reader<'_>) -> Propagators {
 }
 
 fn protocol(variables: &Reader<'_>) -> OtlpProtocol {
-    match variables.of_traces("PROTOCOL").as_ref().map(|(name, text)| (name, text.as_str())) {
+    match variables.of_signal("PROTOCOL").as_ref().map(|(name, text)| (name, text.as_str())) {
         Some((_, "grpc")) => OtlpProtocol::Grpc,
         None | Some((_, "http/protobuf")) => OtlpProtocol::HttpProtobuf,
         Some((name, other)) => {
-            tracing::warn!("{name}: {other:?}: expected grpc or http/protobuf; spans are sent by http/protobuf");
+            tracing::warn!("{name}: {other:?}: expected grpc or http/protobuf; http/protobuf is in force");
             OtlpProtocol::HttpProtobuf
         }
     }
 }
 
 fn is_compressed(variables: &Reader<'_>) -> bool {
-    match variables.of_traces("COMPRESSION").as_ref().map(|(name, text)| (name, text.as_str())) {
+    match variables.of_signal("COMPRESSION").as_ref().map(|(name, text)| (name, text.as_str())) {
         Some((_, "gzip")) => true,
         None | Some((_, "none")) => false,
         Some((name, other)) => {
-            tracing::warn!("{name}: {other:?}: expected gzip or none; spans are sent as they are");
+            tracing::warn!("{name}: {other:?}: expected gzip or none; nothing is compressed");
             false
         }
     }
@@ -118,7 +127,7 @@ fn is_compressed(variables: &Reader<'_>) -> bool {
 
 /// Headers of requests to the collector. An error does not repeat them, since credentials are among them.
 fn headers(variables: &Reader<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
-    let Some((variable, list)) = variables.of_traces("HEADERS") else { return Ok(Vec::new()) };
+    let Some((variable, list)) = variables.of_signal("HEADERS") else { return Ok(Vec::new()) };
     let pairs = pairs(&list).ok_or_else(|| Error::TelemetryVariable {
         variable: variable.clone(),
         problem: "expected name=value pairs with commas between them, and values percent-encoded".to_owned(),
@@ -152,11 +161,14 @@ fn passed_over<T: Default>(error: &dyn fmt::Display) -> T {
 }
 
 /// Variables of the environment. One that is empty counts as not set.
-struct Reader<'v>(&'v Variables<'v>);
+struct Reader<'v> {
+    variables: &'v Variables<'v>,
+    signal: Signal,
+}
 
 impl Reader<'_> {
     fn text(&self, name: &str) -> Option<String> {
-        let text = (self.0)(name)?;
+        let text = (self.variables)(name)?;
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
@@ -178,14 +190,28 @@ impl Reader<'_> {
         Some(Duration::from_millis(milliseconds)).filter(|timeout| !timeout.is_zero())
     }
 
-    /// A variable of the exporter: for traces, else for all signals. With its name.
-    fn of_traces(&self, end: &str) -> Option<(String, String)> {
-        let names = [format!("OTEL_EXPORTER_OTLP_TRACES_{end}"), format!("OTEL_EXPORTER_OTLP_{end}")];
+    /// Whether there is no telemetry at all.
+    fn is_disabled(&self) -> bool {
+        self.text("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true"))
+    }
+
+    /// The signal's part of names.
+    fn signal_name(&self) -> &'static str {
+        match self.signal {
+            Signal::Traces => "TRACES",
+            Signal::Logs => "LOGS",
+            Signal::Metrics => "METRICS",
+        }
+    }
+
+    /// A variable of the exporter: for the signal, else for all. With its name.
+    fn of_signal(&self, end: &str) -> Option<(String, String)> {
+        let names = [format!("OTEL_EXPORTER_OTLP_{}_{end}", self.signal_name()), format!("OTEL_EXPORTER_OTLP_{end}")];
         names.into_iter().find_map(|name| self.text(&name).map(|text| (name, text)))
     }
 
-    fn of_traces_timeout(&self, end: &str) -> Option<Duration> {
-        self.of_traces(end).and_then(|(name, _)| self.timeout(&name))
+    fn of_signal_timeout(&self, end: &str) -> Option<Duration> {
+        self.of_signal(end).and_then(|(name, _)| self.timeout(&name))
     }
 }
 

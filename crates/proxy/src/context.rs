@@ -20,6 +20,7 @@ use crate::{
     key_sets::KeySets,
     limit_service::LimitServiceSlot,
     local_addresses::LocalAddresses,
+    metric_exporters::MetricExporters,
     metrics::Metrics,
     oidc_providers::OidcProviders,
     receipts::Receipts,
@@ -39,6 +40,8 @@ pub struct Context {
     pub tracers: Tracers,
     /// Access logs of Gateways' own.
     pub gateway_logs: GatewayLogs,
+    /// Metrics for collectors.
+    pub metric_exporters: MetricExporters,
     /// Counters of limits.
     pub limits: Arc<Counters>,
     /// Their sharing with other proxies, where a store is configured.

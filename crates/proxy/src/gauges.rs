@@ -63,6 +63,7 @@ impl Collect for Collector {
         limit_store(&mut encoder, context)?;
         spans(&mut encoder, context)?;
         access_logs(&mut encoder, context)?;
+        metric_exports(&mut encoder, context)?;
         limit_service(&mut encoder, context)?;
         let states = context.geo.states();
         if !states.is_empty() {
@@ -154,6 +155,18 @@ fn access_logs(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::R
     let of_files = [([("sink", "file"), ("reason", "write")], logs.file_drops())];
     let help = "Access log records that got to no collector, access log service or file, by reason";
     counters(encoder, "pailou_access_log_dropped", help, dropped.chain(of_files))
+}
+
+/// Metrics for collectors, if there are any.
+fn metric_exports(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::Result {
+    if !context.metric_exporters.is_on() {
+        return Ok(());
+    }
+    let stats = context.metric_exporters.stats();
+    let exported = [([("process", "pailou")], stats.exported_total())];
+    counters(encoder, "pailou_metrics_exported", "Messages of metrics that a collector took", exported)?;
+    let dropped = DropReason::ALL.map(|reason| ([("reason", reason.as_str())], stats.dropped_total(reason)));
+    counters(encoder, "pailou_metrics_dropped", "Messages of metrics that no collector took, by reason", dropped)
 }
 
 /// The rate limit service that decides on global limits, if there is one.

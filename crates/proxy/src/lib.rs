@@ -53,6 +53,7 @@ mod limit_service_calls;
 mod line_writer;
 pub mod local_addresses;
 mod log_notes;
+pub mod metric_exporters;
 pub mod metrics;
 pub mod metrics_transport;
 mod mirror;
@@ -120,7 +121,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use pailou_limits::{CounterQuery, CounterView, Counters};
 use pailou_picker::MetricNames;
-use pailou_snapshot::{Address, Endpoints, PortKey, RouteName, Snapshot, Tracing};
+use pailou_snapshot::{Address, Endpoints, MetricSink, PortKey, RouteName, Snapshot, Tracing};
 use pailou_store::SharedLimits;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -139,6 +140,7 @@ use gateway_logs::GatewayLogs;
 use key_sets::KeySets;
 use limit_service::LimitServiceSlot;
 use local_addresses::LocalAddresses;
+use metric_exporters::MetricExporters;
 use metrics::{Metrics, RuleFigures};
 use oidc_providers::OidcProviders;
 use overview::Overview;
@@ -178,6 +180,8 @@ pub struct Options {
     pub receipts: ReceiptSettings,
     /// Traces of all Gateways without settings of their own.
     pub tracing: Option<Tracing>,
+    /// A collector of metrics beside those that Gateways name.
+    pub metric_sink: Option<MetricSink>,
 }
 
 /// Names that endpoints have.
@@ -188,7 +192,7 @@ pub struct Proxy {
     context: Arc<Context>,
     server: Server<Worker>,
     workers: Workers,
-    registry: Registry,
+    registry: Arc<Registry>,
     background: Background,
     /// Names of the endpoints in force. Held while a snapshot is put in force, so that two never interleave.
     applying: Mutex<EndpointNames>,
@@ -211,6 +215,7 @@ impl Proxy {
             log: AccessLog::start(options.access_log)?,
             tracers: Tracers::default(),
             gateway_logs: GatewayLogs::default(),
+            metric_exporters: MetricExporters::default(),
             shared_limits: SharedLimits::new(limits.clone()),
             limits,
             limit_service: LimitServiceSlot::default(),
@@ -234,6 +239,11 @@ impl Proxy {
         let workers = Workers::start(options.workers, &dns, &context)?;
         let server = Server::new(workers.handles(), tasks.clone());
         registry.register_collector(Box::new(gauges::Collector::new(context.clone(), dns.clone(), server.ports())));
+        let registry = Arc::new(registry);
+        if let Some(settings) = options.metric_sink {
+            let start = |queue| Exporter::start(queue, &context, dns.clone(), &tasks);
+            context.metric_exporters.start(settings, &registry, &tasks, start);
+        }
         let background = health::background(tasks.clone(), dns).limited_to(options.local_backends);
         let (applying, draining) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { context, server, workers, registry, background, applying, tasks, draining })
@@ -292,6 +302,7 @@ impl Proxy {
         // Last, for requests that have only just read the snapshot before.
         self.context.tracers.retire_others(snapshot);
         self.context.gateway_logs.retire_others(snapshot);
+        self.context.metric_exporters.follow(&snapshot.metric_sinks, &self.registry, &self.tasks, start);
         errors
     }
 
@@ -306,8 +317,12 @@ impl Proxy {
         self.context.runtime.load().is_some() && !self.draining.load(Ordering::Acquire)
     }
 
-    /// All metrics in Prometheus's text format.
+    /// All metrics in Prometheus's text format; none where every Gateway wants them hidden.
     pub fn encode_metrics(&self, out: &mut String) {
+        if self.context.runtime.load().as_ref().is_some_and(|runtime| runtime.snapshot().hides_prometheus) {
+            out.push_str("# EOF\n");
+            return;
+        }
         if prometheus_client::encoding::text::encode(out, &self.registry).is_err() {
             // Writing to a string does not fail; say so in the format all the same.
             let _ = writeln!(out, "# incomplete");
@@ -381,6 +396,7 @@ impl Proxy {
             self.context.limit_service.finish(limit_service_calls::CALL_TIMEOUT),
             self.context.tracers.finish(FLUSH_TIMEOUT),
             self.context.gateway_logs.finish(FLUSH_TIMEOUT),
+            self.context.metric_exporters.finish(FLUSH_TIMEOUT),
             self.context.shared_limits.stop(),
         );
         self.context.gateway_logs.close();

@@ -24,6 +24,7 @@ mod limit_service;
 mod limit_store;
 mod listener;
 mod matching;
+mod metric_sink;
 mod oidc;
 mod path;
 mod policy;
@@ -76,6 +77,7 @@ pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port
 pub use matching::{
     Body, Conditions, HeaderMatch, MatchOutcome, PathMatch, QueryMatch, RequestView, RouteMatch, RouteTable, ValueMatch,
 };
+pub use metric_sink::MetricSink;
 pub use oidc::OidcFilter;
 pub use path::{EscapedSlashes, NormalPath, PathError, PathNormalization, normal_pattern, normalize_path};
 pub use policy::{CircuitBreaker, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts};
@@ -114,6 +116,10 @@ pub struct Snapshot {
     pub limit_store: Option<Arc<LimitStore>>,
     /// The rate limit service that decides on global limits, in place of the process's counters and the store.
     pub limit_service: Option<Arc<LimitService>>,
+    /// Collectors that get the process's metrics.
+    pub metric_sinks: Vec<Arc<MetricSink>>,
+    /// The endpoint for Prometheus shows none.
+    pub hides_prometheus: bool,
 }
 
 impl Snapshot {

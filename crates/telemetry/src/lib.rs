@@ -4,6 +4,7 @@
 //!
 //! - Trace context of a request's headers: [`ids`], [`trace_context`], [`b3`]; its forms: [`propagators`]; which traces are kept: [`sampling`].
 //! - Spans and log records, encoded as they are made: [`span`], [`log_record`]; requests to a collector: [`export`].
+//! - Metrics for a collector, of the text that Prometheus gets: [`metric_export`].
 //! - Rows of metrics that are read when they are asked for: [`metric_table`].
 //! - Receipts: [`receipt`], [`receipt_ring`], [`receipt_selection`].
 
@@ -11,6 +12,7 @@ pub mod b3;
 pub mod export;
 pub mod ids;
 pub mod log_record;
+pub mod metric_export;
 pub mod metric_table;
 pub mod propagators;
 mod protobuf;

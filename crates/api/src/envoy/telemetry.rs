@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::access_log::ProxyAccessLog;
+use super::{access_log::ProxyAccessLog, proxy_metrics::ProxyMetrics};
 use crate::{http_filter::Fraction, refs::BackendRef, unsupported::Unsupported};
 
 /// Logs, metrics and traces of proxies.
@@ -14,7 +14,7 @@ pub struct ProxyTelemetry {
     /// The access log.
     pub access_log: Option<ProxyAccessLog>,
     /// Metrics.
-    pub metrics: Option<Unsupported>,
+    pub metrics: Option<ProxyMetrics>,
     /// Request ids as parts of traces.
     #[serde(rename = "requestID")]
     pub request_id: Option<Unsupported>,

@@ -164,7 +164,8 @@ impl References for EnvoyProxy {
         let tracing = self.spec.telemetry.iter().filter_map(|it| it.tracing.as_ref());
         let collectors = tracing.flat_map(|it| &it.provider.backend_refs);
         let logs = self.spec.telemetry.iter().filter_map(|it| it.access_log.as_ref()).flat_map(|it| it.backend_refs());
-        collectors.chain(logs).filter_map(|to| Reference::weighted(from, to)).for_each(visit);
+        let metrics = self.spec.telemetry.iter().filter_map(|it| it.metrics.as_ref()).flat_map(|it| it.backend_refs());
+        collectors.chain(logs).chain(metrics).filter_map(|to| Reference::weighted(from, to)).for_each(visit);
     }
 }
 

@@ -16,6 +16,7 @@ mod engines;
 mod filters;
 mod hostile;
 mod kv_events;
+mod metric_exports;
 mod metrics;
 mod mission;
 mod models;

@@ -5,12 +5,11 @@ use std::{path::PathBuf, sync::Arc};
 use http::{Uri, uri::PathAndQuery};
 use pailou_compile::ServiceCertificates;
 use pailou_snapshot::{CollectorUrl, OtlpProtocol};
-use pailou_telemetry::export::Signal;
 
 use super::Reader;
 use crate::exit::Error;
 
-/// Reads the URL. The general one gets the signal's path added, and that for traces does not.
+/// Reads the URL. The general one gets the signal's path added, and that of a signal does not.
 ///
 /// # Errors
 /// It is no URL of HTTP, or a certificate cannot be read.
@@ -19,9 +18,9 @@ pub(super) fn read(variables: &Reader<'_>, protocol: OtlpProtocol) -> Result<Col
         OtlpProtocol::Grpc => "http://localhost:4317",
         OtlpProtocol::HttpProtobuf => "http://localhost:4318",
     };
-    let named = variables.of_traces("ENDPOINT");
+    let named = variables.of_signal("ENDPOINT");
     let (variable, text) = named.unwrap_or_else(|| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), default.to_owned()));
-    let is_general = !variable.contains("_TRACES_");
+    let is_general = variable == "OTEL_EXPORTER_OTLP_ENDPOINT";
     let text = with_scheme(variables, text);
     // The text may hold a password, and is not repeated.
     let error = |problem: &str| Error::TelemetryVariable { variable: variable.clone(), problem: problem.to_owned() };
@@ -43,7 +42,7 @@ pub(super) fn read(variables: &Reader<'_>, protocol: OtlpProtocol) -> Result<Col
     };
     let path = url.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     let path = match is_general {
-        true => format!("{}{}", path.path().trim_end_matches('/'), Signal::Traces.http_path())
+        true => format!("{}{}", path.path().trim_end_matches('/'), variables.signal.http_path())
             .parse()
             .map_err(|_| error("its path is not valid"))?,
         false => path,
@@ -57,13 +56,13 @@ fn with_scheme(variables: &Reader<'_>, text: String) -> String {
     if text.contains("://") {
         return text;
     }
-    let is_insecure = variables.of_traces("INSECURE").is_some_and(|(_, text)| text.eq_ignore_ascii_case("true"));
+    let is_insecure = variables.of_signal("INSECURE").is_some_and(|(_, text)| text.eq_ignore_ascii_case("true"));
     format!("{}://{text}", if is_insecure { "http" } else { "https" })
 }
 
 fn certificates(variables: &Reader<'_>, host: &Arc<str>) -> Result<pailou_snapshot::UpstreamTls, Error> {
     let read = |end: &str| {
-        let Some((_, path)) = variables.of_traces(end) else { return Ok(None) };
+        let Some((_, path)) = variables.of_signal(end) else { return Ok(None) };
         let path = PathBuf::from(path);
         std::fs::read(&path).map(Some).map_err(|source| Error::Read { path, source })
     };

@@ -50,7 +50,12 @@ impl EnvoyProxySpec {
 }
 
 fn telemetry(own: ProxyTelemetry, base: ProxyTelemetry) -> ProxyTelemetry {
-    ProxyTelemetry { access_log: own.access_log.or(base.access_log), tracing: own.tracing.or(base.tracing), ..own }
+    ProxyTelemetry {
+        access_log: own.access_log.or(base.access_log),
+        metrics: own.metrics.or(base.metrics),
+        tracing: own.tracing.or(base.tracing),
+        ..own
+    }
 }
 
 fn deployment(own: Deployment, base: Deployment, by_keys: bool) -> Deployment {

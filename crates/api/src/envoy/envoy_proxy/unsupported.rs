@@ -2,7 +2,7 @@
 
 use super::{EnvoyProxySpec, KubernetesProvider, ProxyTelemetry};
 use crate::{
-    envoy::{access_log::AccessLogSink, telemetry::ProxyTracing},
+    envoy::{access_log::AccessLogSink, proxy_metrics::ProxyMetrics, telemetry::ProxyTracing},
     unsupported::unsupported_fields,
 };
 
@@ -16,6 +16,10 @@ fn telemetry(spec: &EnvoyProxySpec) -> Option<&ProxyTelemetry> {
 
 fn any_sink(spec: &EnvoyProxySpec, is_set: impl Fn(&AccessLogSink) -> bool) -> bool {
     telemetry(spec).and_then(|it| it.access_log.as_ref()).is_some_and(|it| it.any_sink(is_set))
+}
+
+fn metrics(spec: &EnvoyProxySpec) -> Option<&ProxyMetrics> {
+    telemetry(spec)?.metrics.as_ref()
 }
 
 fn tracing(spec: &EnvoyProxySpec) -> Option<&ProxyTracing> {
@@ -57,7 +61,19 @@ unsupported_fields!(EnvoyProxySpec,
         |spec| any_sink(spec, |sink| sink.open_telemetry.as_ref().is_some_and(|otel| otel.backend_settings.is_some())),
     "telemetry.accessLog.settings[].sinks[].openTelemetry.host" =>
         |spec| any_sink(spec, |sink| sink.open_telemetry.as_ref().is_some_and(|otel| otel.host.is_some())),
-    "telemetry.metrics" => |spec| telemetry(spec).is_some_and(|it| it.metrics.is_some()),
+    "telemetry.metrics.prometheus.compression" =>
+        |spec| metrics(spec).and_then(|it| it.prometheus.as_ref()).is_some_and(|it| it.compression.is_some()),
+    "telemetry.metrics.sinks[].openTelemetry.backendSettings" =>
+        |spec| metrics(spec).is_some_and(|it| it.any_sink(|sink| sink.backend_settings.is_some())),
+    "telemetry.metrics.sinks[].openTelemetry.host" =>
+        |spec| metrics(spec).is_some_and(|it| it.any_sink(|sink| sink.host.is_some())),
+    "telemetry.metrics.matches" => |spec| metrics(spec).is_some_and(|it| it.matches.is_some()),
+    "telemetry.metrics.enableVirtualHostStats" => |spec| metrics(spec).is_some_and(|it| it.enable_virtual_host_stats.is_some()),
+    "telemetry.metrics.enablePerEndpointStats" => |spec| metrics(spec).is_some_and(|it| it.enable_per_endpoint_stats.is_some()),
+    "telemetry.metrics.enableRequestResponseSizesStats" =>
+        |spec| metrics(spec).is_some_and(|it| it.enable_request_response_sizes_stats.is_some()),
+    "telemetry.metrics.enableGRPCStats" => |spec| metrics(spec).is_some_and(|it| it.enable_grpc_stats.is_some()),
+    "telemetry.metrics.clusterStatName" => |spec| metrics(spec).is_some_and(|it| it.cluster_stat_name.is_some()),
     "telemetry.requestID" => |spec| telemetry(spec).is_some_and(|it| it.request_id.is_some()),
     "telemetry.tracing.clientSamplingFraction" => |spec| tracing(spec).is_some_and(|it| it.client_sampling_fraction.is_some()),
     "telemetry.tracing.overallSamplingFraction" => |spec| tracing(spec).is_some_and(|it| it.overall_sampling_fraction.is_some()),

@@ -34,6 +34,8 @@ pub(crate) fn of_gateway(compiled: &Compiled, gateway: &Name) -> String {
         base_models: whole.base_models.clone(),
         limit_store: whole.limit_store.clone(),
         limit_service: whole.limit_service.clone(),
+        metric_sinks: Vec::new(),
+        hides_prometheus: false,
     };
     let mut text = format!("{:?}\n{:?}\n{:?}\n", part.base_models, part.limit_store, part.limit_service);
     dump::ports(&mut text, &part);

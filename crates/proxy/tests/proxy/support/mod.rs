@@ -38,5 +38,6 @@ pub(crate) fn options(workers: usize, access_log: Sink) -> Options {
         local_backends: LocalAddresses::Allowed,
         receipts: ReceiptSettings { count: 64, share: 1.0, slow: None, headers: false },
         tracing: None,
+        metric_sink: None,
     }
 }
