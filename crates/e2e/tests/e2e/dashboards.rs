@@ -176,7 +176,7 @@ async fn every_panel_and_every_alert_finds_its_metrics_in_a_gateway_under_load()
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         }
     };
-    if tokio::time::timeout(wait::WAIT_TIMEOUT, searching).await.is_err() {
+    if tokio::time::timeout(wait::WAIT_TIMEOUT * 2, searching).await.is_err() {
         panic!("panels without data: {missing:?}\n{}", gateway.stderr());
     }
     let rules = prometheus.api("rules", &[]).await;
