@@ -37,6 +37,7 @@ pub mod session;
 pub mod backend_tls_policy;
 pub mod reference_grant;
 
+pub mod endpoint_picker_config;
 pub mod inference_model;
 pub mod inference_pool;
 

@@ -75,8 +75,16 @@ pub(crate) fn document_of_kind<T: serde::de::DeserializeOwned>(text: &str, kind:
 /// # Errors
 /// Why it does not decode, with the field, and without a part of the text.
 pub(crate) fn fragment<T: serde::de::DeserializeOwned>(text: &str, root: &str) -> Result<T, String> {
+    fragment_of(yaml::checked_value(text)?, root)
+}
+
+/// The same of a value that is parsed already.
+///
+/// # Errors
+/// As of [`fragment`].
+pub(crate) fn fragment_of<T: serde::de::DeserializeOwned>(value: serde_json::Value, root: &str) -> Result<T, String> {
     let mut ignored = Vec::new();
-    let value = tracked::decode(yaml::checked_value(text)?, root, &mut ignored);
+    let value = tracked::decode(value, root, &mut ignored);
     match (value, ignored.first()) {
         (Ok(value), None) => Ok(value),
         (Ok(_), Some(unknown)) => Err(unknown.to_string()),

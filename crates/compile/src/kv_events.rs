@@ -15,7 +15,7 @@ pub(crate) const ANNOTATIONS: [&str; 4] = [PORT_ANNOTATION, REPLAY_PORT_ANNOTATI
 /// Most data-parallel ranks of an endpoint.
 const MAX_RANKS: u32 = 64;
 /// Blocks remembered without an annotation: some 160 MB at the most.
-const DEFAULT_MAX_BLOCKS: u32 = 4_000_000;
+pub(crate) const DEFAULT_MAX_BLOCKS: u32 = 4_000_000;
 /// Most blocks that an annotation may ask for: some 4 GB.
 const MOST_MAX_BLOCKS: u32 = 100_000_000;
 

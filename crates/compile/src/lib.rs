@@ -91,6 +91,7 @@ mod backends;
 mod clusters;
 mod disaggregation;
 mod draft;
+mod endpoint_picker_config;
 mod endpoints;
 mod kv_events;
 pub(crate) mod models;
@@ -112,6 +113,7 @@ pub mod reach;
 
 pub use addresses::CLUSTER;
 pub use compiler::{Compiled, Compiler, compile};
+pub use endpoint_picker_config::PickerConfiguration;
 pub use indexed::Indexed;
 pub(crate) use indexed::refers_alike;
 pub use limit_service::{LimitServiceTlsError, ServiceCertificates};

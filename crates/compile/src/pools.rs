@@ -221,6 +221,7 @@ pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, p
         name: pool_name(index, object),
         runtime: pool_annotations::runtime(object, &mut warnings),
         strategy: pool_annotations::strategy(object, &mut warnings),
+        scorers: None,
         picker,
         models: set.models,
         any_model: set.any_model,

@@ -16,13 +16,13 @@ const MAX_CONCURRENCY_ANNOTATION: &str = "pailou.dev/queue-max-concurrency";
 pub(crate) const ANNOTATIONS: [&str; 5] =
     [ANNOTATION, MAX_REQUESTS_ANNOTATION, MAX_BYTES_ANNOTATION, TIMEOUT_ANNOTATION, MAX_CONCURRENCY_ANNOTATION];
 
-const DEFAULT_MAX_REQUESTS: u32 = 5000;
+pub(crate) const DEFAULT_MAX_REQUESTS: u32 = 5000;
 /// Most requests of a priority that an annotation may ask for.
 const MOST_MAX_REQUESTS: u32 = 1_000_000;
-const DEFAULT_MAX_BYTES: Quantity = Quantity::from_bytes(1 << 30);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const DEFAULT_MAX_BYTES: Quantity = Quantity::from_bytes(1 << 30);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest time that an annotation may ask for.
-const MOST_TIMEOUT: Duration = Duration::from_secs(3600);
+pub(crate) const MOST_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Most requests under way at an endpoint that an annotation may ask for.
 const MOST_MAX_CONCURRENCY: u32 = 100_000;
 

@@ -36,6 +36,9 @@ pub(crate) enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The picker's configuration file is wrong.
+    #[error("{0}")]
+    PickerConfiguration(String),
     /// The default namespace is not a name.
     #[error("--namespace: {0}")]
     Namespace(pailou_api::names::InvalidString),

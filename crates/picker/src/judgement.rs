@@ -14,6 +14,7 @@ use crate::{
     score::{Candidate, Rivals},
     state::Shared,
     tokens::PromptTokens,
+    weighted_score,
 };
 
 /// Places where a request's prompt is cached, looked up once for a pick.
@@ -68,7 +69,10 @@ pub(crate) fn judge_all(
     let request = prefixes.request;
     let rivals = Rivals::of(candidates);
     let prompt_bytes = if members.pool.strategy == RoutingStrategy::PrefixCache { request.prompt.len() } else { 0 };
-    candidates.iter_mut().for_each(|candidate| candidate.judge(prompt_bytes, &rivals));
+    match &members.pool.scorers {
+        Some(weights) => weighted_score::judge(candidates, prompt_bytes, weights),
+        None => candidates.iter_mut().for_each(|candidate| candidate.judge(prompt_bytes, &rivals)),
+    }
     let is_kept = !request.objective.is_some() || strain(members, request, candidates);
     if let Some(affinity) = request.affinity {
         apply(affinity, max_concurrency, members, candidates);

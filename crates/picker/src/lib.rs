@@ -48,6 +48,7 @@ mod terms;
 mod testing;
 mod timed;
 mod tokens;
+mod weighted_score;
 
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
 pub use self::exact_figures::ExactFigure;

@@ -39,7 +39,7 @@ pub(crate) const TIE: f32 = 0.01;
 /// Weight of twice the time that a request wants kept.
 const MISS: f32 = 3.0;
 /// Bytes of a prompt per token.
-const BYTES_PER_TOKEN: f32 = 4.0;
+pub(crate) const BYTES_PER_TOKEN: f32 = 4.0;
 /// Bytes of prompt whose prefill is too short to be worth an affinity: half a prefix's weight is reached at this length.
 const SHORT_PROMPT: f32 = 1024.0;
 

@@ -49,6 +49,7 @@ pub(crate) fn pool(strategy: RoutingStrategy) -> Arc<Pool> {
         name: Name::new("default", "pool"),
         runtime: ModelServer::Vllm,
         strategy,
+        scorers: None,
         picker: PickerKind::BuiltIn,
         models: Default::default(),
         any_model: None,

@@ -17,6 +17,7 @@ fn pool(runtime: ModelServer, strategy: RoutingStrategy) -> Arc<Pool> {
         name: Name::new("default", "qwen"),
         runtime,
         strategy,
+        scorers: None,
         picker: PickerKind::BuiltIn,
         models: Default::default(),
         any_model: None,

@@ -33,6 +33,7 @@ mod pool;
 mod remote_document;
 mod route;
 mod rule_summary;
+mod scorer_weights;
 mod secret;
 mod secret_name;
 mod session;
@@ -88,6 +89,7 @@ pub use pool::{
 };
 pub use remote_document::{DocumentContent, RemoteDocument};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, NumberedMatch, RouteKind, RouteName, Rule};
+pub use scorer_weights::ScorerWeights;
 pub use secret::{HiddenText, SecretValue};
 pub use secret_name::{is_secret_name, is_secret_value};
 pub use session::{SessionCarrier, SessionPersistence};

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use foldhash::HashMap;
 
-use super::{ClusterKey, Endpoint, Failure, Name, UpstreamTls};
+use super::{ClusterKey, Endpoint, Failure, Name, ScorerWeights, UpstreamTls};
 
 /// An InferencePool without its endpoints.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Pool {
     pub runtime: ModelServer,
     /// How an endpoint is chosen.
     pub strategy: RoutingStrategy,
+    /// Scorers by which an endpoint is chosen in place of the picker's own score; `None` unless they are configured.
+    pub scorers: Option<Arc<ScorerWeights>>,
     /// The picker that chooses it.
     pub picker: PickerKind,
     /// By the model's name in the request: what InferenceModel and InferenceModelRewrite say of it.

@@ -72,6 +72,7 @@ impl Pailou {
             name: Name::new("default", "pool"),
             runtime: ModelServer::Vllm,
             strategy,
+            scorers: None,
             picker: PickerKind::BuiltIn,
             models: Default::default(),
             any_model: None,

@@ -1,6 +1,6 @@
 //! `pailou picker`: asked by Envoy, and by our own gateway.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -100,6 +100,34 @@ async fn a_prompt_that_comes_again_goes_where_it_was() {
     for _ in 0..20 {
         let reply = Call::chat("qwen", &prompt).send(envoy.http()).await;
         assert_eq!((reply.status.as_u16(), reply.server()), (200, first.server()), "{}", reply.text());
+    }
+}
+
+/// Engines that serve a prompt which comes again and again, with a picker of these flags.
+async fn servers_of_one_prompt(args: &[&str]) -> (HashSet<String>, Picker) {
+    let [a, b] = two().await;
+    let picker = Picker::serve("qwen", pool_of("qwen", &[&a, &b]), args).await;
+    let gateway = gateway(&[&a, &b], &picker, "FailClose", []).await;
+    let prompt = "a prompt that is known ".repeat(400);
+    let mut servers = HashSet::new();
+    for _ in 0..40 {
+        let reply = Call::chat("qwen", &prompt).send(gateway.http()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        servers.insert(reply.server().to_owned());
+    }
+    (servers, picker)
+}
+
+#[tokio::test]
+async fn scorers_of_a_configuration_file_choose_in_place_of_the_pickers_own() {
+    const HEAD: &str = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n";
+    let by_queue = format!("{HEAD}plugins: [{{type: queue-scorer}}, {{type: session-affinity-scorer}}]\n");
+    let (servers, picker) = servers_of_one_prompt(&["--config-text", &by_queue]).await;
+    assert_eq!(servers.len(), 2, "queues are all empty, and prompts do not count");
+    assert!(picker.stderr().contains("no effect: plugin session-affinity-scorer"), "{}", picker.stderr());
+    let by_prefix = format!("{HEAD}plugins: [{{type: queue-scorer}}, {{type: prefix-cache-scorer}}]\n");
+    for args in [&["--config-text", by_prefix.as_str()][..], &[]] {
+        assert_eq!(servers_of_one_prompt(args).await.0.len(), 1, "{args:?}");
     }
 }
 

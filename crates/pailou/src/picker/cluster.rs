@@ -20,7 +20,7 @@ pub(super) async fn follow_cluster(args: &PickerArgs, picker: Arc<EndpointPicker
         None => NamespaceName::try_from(connection.namespace.as_str()).map_err(Error::Namespace)?,
     };
     tracing::info!("following InferencePool {}/{} of {}", namespace.as_str(), args.pool_name, connection.origin);
-    let mut followed = Followed::new(picker, args, namespace.clone());
+    let mut followed = Followed::new(picker, args, namespace.clone())?;
     let pool = PoolName { group: args.pool_group, namespace, name: args.pool_name.clone() };
     let follower = PoolFollower::start(connection, pool);
     tokio::spawn(async move {

@@ -35,7 +35,7 @@ impl Files {
         }
         let watcher = Watcher::new();
         let stopper = watcher.stopper();
-        let followed = Followed::new(picker, args, namespace);
+        let followed = Followed::new(picker, args, namespace)?;
         let mut follower = Follower { source, watcher, followed, reported: BTreeSet::new() };
         follower.load();
         let run = move || {

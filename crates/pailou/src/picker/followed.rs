@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use pailou_api::NamespaceName;
-use pailou_compile::{one_pool, store::Store};
+use pailou_compile::{PickerConfiguration, one_pool, store::Store};
 use pailou_epp::EndpointPicker;
 use pailou_proxy::metrics_transport::MetricsTransport;
 use pailou_snapshot::{Roots, TlsVersion, UpstreamTls};
 
-use crate::cli::{MetricsScheme, PickerArgs};
+use super::configuration;
+use crate::{
+    cli::{MetricsScheme, PickerArgs},
+    exit::Error,
+};
 
 /// A pool that is followed.
 pub(super) struct Followed {
@@ -16,6 +20,7 @@ pub(super) struct Followed {
     group: Option<&'static str>,
     namespace: NamespaceName,
     name: String,
+    configuration: Option<PickerConfiguration>,
     /// TLS towards engines' metrics where no BackendTLSPolicy says it; `None` is plain TCP.
     metrics_tls: Option<Arc<UpstreamTls>>,
     /// The pool as last logged.
@@ -30,14 +35,21 @@ struct PoolSummary {
 
 impl Followed {
     /// The pool that the flags name, in this namespace.
-    pub(super) fn new(picker: Arc<EndpointPicker>, args: &PickerArgs, namespace: NamespaceName) -> Self {
+    ///
+    /// # Errors
+    /// The configuration file cannot be read.
+    pub(super) fn new(picker: Arc<EndpointPicker>, args: &PickerArgs, namespace: NamespaceName) -> Result<Self, Error> {
         let (group, name) = (args.pool_group, args.pool_name.clone());
-        Self { picker, group, namespace, name, metrics_tls: metrics_tls(args), reported: None }
+        let configuration = configuration::read(args)?;
+        Ok(Self { picker, group, namespace, name, configuration, metrics_tls: metrics_tls(args), reported: None })
     }
 
     /// The objects are these now.
     pub(super) fn take(&mut self, objects: &Store) {
-        let pool = one_pool(objects, self.group, self.namespace.as_str(), &self.name);
+        let mut pool = one_pool(objects, self.group, self.namespace.as_str(), &self.name);
+        if let Some((pool, configuration)) = pool.as_mut().zip(self.configuration.as_ref()) {
+            pool.pool = configuration.apply(&pool.pool);
+        }
         let endpoints = pool.as_ref().map(|pool| pool.endpoints.len());
         let warnings = pool.as_ref().map(|pool| pool.warnings.clone()).unwrap_or_default();
         let tls = pool.as_ref().map_or(Ok(None), |pool| pool.tls.clone());

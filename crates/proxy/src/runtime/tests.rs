@@ -131,6 +131,7 @@ async fn a_pools_picker_carries_over_and_learns_of_new_endpoints() {
         name,
         runtime: ModelServer::Vllm,
         strategy: RoutingStrategy::Load,
+        scorers: None,
         picker: PickerKind::BuiltIn,
         models: HashMap::default(),
         any_model: None,

@@ -111,6 +111,7 @@ fn pool() -> Pool {
         name: pool_name(),
         runtime: ModelServer::Vllm,
         strategy: RoutingStrategy::Load,
+        scorers: None,
         picker: PickerKind::BuiltIn,
         models: Default::default(),
         any_model: None,

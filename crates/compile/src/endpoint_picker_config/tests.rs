@@ -1,0 +1,94 @@
+use super::*;
+
+const HEAD: &str = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n";
+
+fn parse(text: &str) -> Result<PickerConfiguration, String> {
+    PickerConfiguration::parse(&format!("{HEAD}{text}"))
+}
+
+/// The file of llm-d's guides.
+const GUIDE: &str = "plugins:\n- type: decode-filter\n- type: queue-scorer\n- type: kv-cache-utilization-scorer\n- type: prefix-cache-scorer\n\
+                     - type: no-hit-lru-scorer\n- type: max-score-picker\n- type: single-profile-handler\n\
+                     schedulingProfiles:\n- name: default\n  plugins:\n  - {pluginRef: decode-filter}\n  - {pluginRef: max-score-picker}\n\
+                     \x20 - {pluginRef: queue-scorer, weight: 2}\n  - {pluginRef: kv-cache-utilization-scorer, weight: 2}\n\
+                     \x20 - {pluginRef: prefix-cache-scorer, weight: 3}\n  - {pluginRef: no-hit-lru-scorer, weight: 2}\n";
+
+#[test]
+fn the_guides_scorers_have_their_weights() {
+    let configuration = parse(GUIDE).unwrap();
+    assert!(configuration.unsupported.is_empty(), "{:?}", configuration.unsupported);
+    let weights = configuration.scorers.unwrap();
+    assert_eq!((weights.queue, weights.kv_cache, weights.prefix, weights.no_hit, weights.running), (2.0, 2.0, 3.0, 2.0, 0.0));
+}
+
+#[test]
+fn without_profiles_every_scorer_weighs_1_and_without_scorers_the_picker_is_itself() {
+    let weights = parse("plugins: [{type: queue-scorer}, {type: load-aware-scorer, parameters: {threshold: 10}}]\n")
+        .unwrap()
+        .scorers
+        .unwrap();
+    assert_eq!((weights.queue, weights.load_aware, weights.load_threshold), (1.0, 1.0, 10.0));
+    assert_eq!(parse("plugins: [{type: max-score-picker}]\n").unwrap().scorers, None);
+}
+
+#[test]
+fn events_and_queues_are_switched_on() {
+    let configuration = parse(
+        "featureGates: [flowControl]\nplugins:\n- {type: concurrency-detector, parameters: {maxConcurrency: 32}}\n\
+         - type: precise-prefix-cache-producer\n  parameters: {kvEventsConfig: {podDiscoveryConfig: {socketPort: 5560, replaySocketPort: 5570}}}\n\
+         flowControl: {maxRequests: 100, defaultRequestTTL: 5s, defaultPriorityBand: {maxBytes: 1Mi, maxRequests: 40}}\n",
+    )
+    .unwrap();
+    let events = configuration.kv_events.unwrap();
+    assert_eq!((events.port, events.replay_port), (5560, Some(5570)));
+    let queueing = configuration.queueing.unwrap();
+    assert_eq!((queueing.max_requests, queueing.max_bytes, queueing.max_concurrency), (40, 1 << 20, Some(32)));
+    assert_eq!(queueing.timeout.as_secs(), 5);
+    assert!(configuration.unsupported.is_empty(), "{:?}", configuration.unsupported);
+}
+
+#[test]
+fn what_is_not_acted_on_is_named() {
+    let configuration = parse(
+        "plugins: [{type: weighted-random-picker}, {name: ctx, type: context-length-aware}, {type: utilization-detector, parameters: \
+         {queueDepthThreshold: 9}}]\nflowControl: {enableEviction: true}\ndataLayer: {}\n",
+    )
+    .unwrap();
+    for named in ["weighted-random-picker", "ctx", "utilization-detector", "flowControl", "dataLayer"] {
+        assert!(configuration.unsupported.iter().any(|it| it.contains(named)), "{named}: {:?}", configuration.unsupported);
+    }
+    let evicting = parse("featureGates: [flowControl=true]\nflowControl: {enableEviction: true}\n").unwrap();
+    assert!(evicting.unsupported[0].contains("enableEviction"), "{:?}", evicting.unsupported);
+}
+
+#[test]
+fn what_does_not_exist_is_an_error_that_names_its_place() {
+    for (text, named) in [
+        ("plugins: [{type: queue-scores}]\n", "plugins[0].type"),
+        ("plugins: [{type: queue-scorer, parameters: {depth: 1}}]\n", "plugins[0].parameters.depth"),
+        ("plugins: [{type: prefix-cache-scorer, parameters: {matchLengthWeight: 2}}]\n", "plugins[0].parameters.matchLengthWeight"),
+        ("plugins: [{type: queue-scorer}, {type: queue-scorer}]\n", "plugins[1]"),
+        ("schedulingProfiles: [{name: default, plugins: [{pluginRef: none}]}]\n", "schedulingProfiles[0].plugins[0].pluginRef"),
+        ("featureGates: [flowcontrol]\n", "featureGates[0]"),
+        ("featureGates: [flowControl=on]\n", "featureGates[0]"),
+        ("flowControls: {}\n", "flowControls"),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(error.contains(named), "{text}: {error}");
+    }
+    let weight = parse(
+        "plugins: [{type: queue-scorer}]\nschedulingProfiles: [{name: a, plugins: [{pluginRef: queue-scorer, weight: -1}]}]\n",
+    );
+    assert!(weight.unwrap_err().contains("queue-scorer"));
+}
+
+#[test]
+fn of_several_profiles_the_one_that_decodes_counts() {
+    let configuration = parse(
+        "plugins: [{type: queue-scorer}, {type: disagg-profile-handler}]\nschedulingProfiles:\n- {name: prefill, plugins: [{pluginRef: \
+         queue-scorer, weight: 9}]}\n- {name: decode, plugins: [{pluginRef: queue-scorer, weight: 4}]}\n",
+    )
+    .unwrap();
+    assert_eq!(configuration.scorers.unwrap().queue, 4.0);
+    assert!(configuration.unsupported[0].contains("prefill"), "{:?}", configuration.unsupported);
+}
