@@ -84,7 +84,7 @@ pub(crate) struct RequestCounts {
     pub(crate) total: u64,
     /// By class of status, of those that a rule answered; `none`: the client disconnected first.
     pub(crate) by_status: BTreeMap<String, u64>,
-    /// Flags by whose doing they are.
+    /// Failures by whose doing they are: flags, and statuses of 400 and above without one.
     pub(crate) by_fault: BTreeMap<String, u64>,
     pub(crate) flags: BTreeMap<String, u64>,
     pub(crate) unrouted: u64,

@@ -5,6 +5,7 @@ mod by_model;
 mod by_route;
 mod durations;
 mod exemplars;
+mod faults;
 mod figures;
 mod gen_ai;
 mod http_names;
@@ -34,6 +35,7 @@ use self::{
     by_model::ByModel,
     by_route::ByRoute,
     exemplars::Exemplars,
+    faults::Faults,
     gen_ai::GenAiCollector,
     http_names::HttpNamesCollector,
     http_series::HttpSeries,
@@ -45,7 +47,7 @@ use self::{
 };
 pub(crate) use self::{http_series::AttemptResult, prefills::PrefillOutcome};
 use crate::{
-    error::Flag,
+    error::{Cause, Flag},
     request_record::RequestRecord,
     response_cost::UnknownCost,
     running_call::RunningCall,
@@ -59,6 +61,8 @@ pub struct Metrics {
     pub active: Gauge,
     /// Requests refused or broken off, by response flag.
     flags: Family<FlagLabel, Counter>,
+    /// Failures, with a flag or without.
+    faults: Faults,
     /// Requests that no rule answered.
     unrouted: Counter,
     violations: Family<ViolationLabels, Counter>,
@@ -112,6 +116,7 @@ impl Metrics {
         let metrics = Self {
             active: Gauge::default(),
             flags: Family::default(),
+            faults: Faults::default(),
             unrouted: Counter::default(),
             violations: Family::default(),
             handshakes: Family::default(),
@@ -213,8 +218,9 @@ impl Metrics {
         if self.names.has_attempts() {
             self.http.settle(record, duration);
         }
-        if let Some(flag) = record.flag {
-            self.flag(flag);
+        match record.flag {
+            Some(flag) => self.flag(flag),
+            None => self.faults.settle(record),
         }
         let Some(rule) = &record.rule else {
             self.unrouted.inc();
@@ -301,7 +307,13 @@ impl Metrics {
         Flag::ALL.into_iter().map(|flag| (flag, count(flag))).filter(|(_, count)| *count > 0).collect()
     }
 
+    /// How many failed, by whose doing it is.
+    pub(crate) fn faults(&self) -> [(Cause, u64); Cause::ALL.len()] {
+        self.faults.all()
+    }
+
     fn flag(&self, flag: Flag) {
+        self.faults.flagged(flag);
         self.flags.get_or_create(&FlagLabel { flag: flag.code() }).inc();
     }
 }

@@ -9,7 +9,7 @@ use pailou_telemetry::metric_table::Distribution;
 use crate::{
     context::Context,
     endpoint_health::{self, EndpointHealth, EndpointLabels},
-    error::Flag,
+    error::{Cause, Flag},
     metrics::{ModelTotals, RequestTotals},
 };
 
@@ -26,6 +26,8 @@ pub struct Overview {
     pub overhead: Distribution,
     /// Requests and connections refused or broken off, by flag; flags that were never counted are not there.
     pub flags: Vec<(Flag, u64)>,
+    /// The same by cause, and statuses of 400 and above that have no flag: a backend's own, or a filter's.
+    pub faults: [(Cause, u64); Cause::ALL.len()],
     /// Calls of models.
     pub models: ModelTotals,
     /// Its InferencePools, by name.
@@ -54,6 +56,7 @@ pub(crate) fn of(context: &Context, most_models: usize) -> Overview {
         requests: metrics.request_totals(),
         overhead: metrics.overhead(),
         flags: metrics.flagged(),
+        faults: metrics.faults(),
         models: metrics.model_totals(most_models),
         pools: pools(context),
         receipts: (context.receipts.kept.get(), context.receipts.dropped.get()),

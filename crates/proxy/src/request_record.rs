@@ -200,6 +200,11 @@ impl RequestRecord {
         self.target_model.as_deref().or(self.replaced_model.as_deref())
     }
 
+    /// Time to the first content of a response that is no error: an error comes at once, and would make a time to the first token of it.
+    pub(crate) fn first_content(&self) -> Option<Duration> {
+        self.content_after.filter(|_| self.status.is_some_and(|status| status.as_u16() < 400))
+    }
+
     /// Tokens of the answer: as the backend counted them, or else by the events of a stream, of which each has about one.
     pub(crate) fn generated_tokens(&self) -> u64 {
         self.usage.map(|usage| usage.output_tokens).filter(|tokens| *tokens > 0).unwrap_or(self.content_events)

@@ -91,7 +91,7 @@ async fn an_overview_counts_requests_by_status_fault_and_model() {
         (&requests["byStatus"]["2xx"], &requests["byStatus"]["5xx"], &requests["unrouted"]),
         (&json!(3), &json!(2), &json!(1))
     );
-    assert_eq!((&requests["byFault"]["client"], &requests["byFault"]["backend"]), (&json!(1), &json!(1)), "{requests}");
+    assert_eq!((&requests["byFault"]["client"], &requests["byFault"]["backend"]), (&json!(1), &json!(2)), "{requests}");
     assert_eq!(requests["flags"]["NR"], 1);
     let duration = &sample["latency"]["duration"];
     assert_eq!((&duration["count"], duration["counts"].as_array().unwrap().last()), (&json!(5), Some(&json!(5))));
@@ -105,6 +105,46 @@ async fn an_overview_counts_requests_by_status_fault_and_model() {
     let endpoints = pool["endpoints"].as_array().unwrap();
     let sent: u64 = endpoints.iter().map(|endpoint| endpoint["requests"].as_u64().unwrap()).sum();
     assert!(endpoints.len() == 2 && sent >= 6, "five requests, and a further attempt of one: {pool}");
+}
+
+#[tokio::test]
+async fn an_engine_s_own_errors_are_its_fault_and_no_first_tokens() {
+    let sim = instant("a", "qwen").await;
+    let filters = json!([{"type": "ExtensionRef", "extensionRef": {"group": "gateway.envoyproxy.io", "kind": "HTTPRouteFilter", "name": "closed"}}]);
+    let mut list = models(&[&sim]);
+    list.push(objects::route("closed", json!([{"matches": [{"path": {"value": "/closed"}}], "filters": filters}])));
+    list.push(json!({
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": "HTTPRouteFilter", "metadata": {"name": "closed", "namespace": "default"},
+        "spec": {"directResponse": {"statusCode": 503}},
+    }));
+    let gateway = Setup::with(list).serve().await;
+    sim.faults().set([FaultKind::Status(500).into()]);
+    for _ in 0..2 {
+        assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 500);
+    }
+    sim.faults().set([FaultKind::Status(422).into()]);
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 422);
+    assert_eq!(Call::get("/closed").send(gateway.http()).await.status, 503);
+    let sample = overview(&gateway, |sample| sample["requests"]["total"] == 4 && sample["requests"]["active"] == 0).await;
+    let requests = &sample["requests"];
+    assert_eq!(requests["flags"], json!({}));
+    let faults = json!({"backend": 2, "client": 1, "gateway": 1, "endpointPicker": 0, "externalProcessor": 0});
+    assert_eq!(requests["byFault"], faults);
+    assert_eq!((&sample["latency"]["ttft"]["count"], &sample["models"][0]["ttft"]["count"]), (&json!(0), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_model_has_one_row_whatever_is_asked_of_it() {
+    let sim = instant("a", "qwen").await;
+    let gateway = Setup::with(models(&[&sim])).serve().await;
+    let completion = || Call::json("/v1/completions", json!({"model": "qwen", "prompt": "hello"}).to_string());
+    for call in [Call::chat("qwen", "hello"), completion(), completion()] {
+        assert_eq!(call.send(gateway.http()).await.status, 200);
+    }
+    let sample = overview(&gateway, |sample| sample["requests"]["total"] == 3 && sample["requests"]["active"] == 0).await;
+    let rows = sample["models"].as_array().unwrap();
+    assert_eq!((rows.len(), &rows[0]["requests"], &rows[0]["ttft"]["count"]), (1, &json!(3), &json!(3)), "{rows:?}");
+    assert!(sample["modelsOmitted"].is_null() && rows[0]["outputTokens"].as_u64() > Some(2), "{rows:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use pailou_e2e::client::Call;
 use pailou_e2e::gateway::{Gateway, Setup};
 use pailou_e2e::{binary, objects};
-use pailou_sim::Sim;
+use pailou_sim::{FaultKind, Sim};
 use serde_json::{Value, json};
 
 use crate::support::{instant, pool_of};
@@ -44,6 +44,16 @@ async fn a_pipe_gets_a_report_or_samples() {
     let (text, error, status) = top(&gateway, &[]);
     assert_eq!((&*text, status), ("", Some(2)));
     assert!(error.contains("no terminal") && error.contains("--once"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_answers_500_to_everything_is_no_engine_without_errors() {
+    let sim = instant("a", "qwen").await;
+    sim.faults().set([FaultKind::Status(500).into()]);
+    let gateway = Setup::with(models(&[&sim])).serve().await;
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 500);
+    let (text, _, _) = top(&gateway, &["--once", "--interval", "1"]);
+    assert!(text.contains("errors    backend 0.0/s (1)\n"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

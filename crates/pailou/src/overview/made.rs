@@ -1,13 +1,7 @@
 //! Samples of gateways and pickers.
 
-use std::collections::BTreeMap;
-
 use pailou_epp::EndpointPicker;
-use pailou_proxy::{
-    Proxy,
-    error::{Cause, Flag},
-    metrics::{ModelFigures, RequestTotals},
-};
+use pailou_proxy::{Proxy, error::Cause, metrics::ModelFigures, overview::Overview as Figures};
 use pailou_telemetry::metric_table::Distribution;
 
 use super::{
@@ -19,10 +13,11 @@ use super::{
 pub(crate) fn of_gateway(proxy: &Proxy) -> Overview {
     let figures = proxy.overview(MAX_MODELS);
     let totals = &figures.requests;
+    let requests = counts(&figures);
     let (pools, queue, pools_omitted) = pools::rows(figures.pools.into_iter().map(PoolEntry::of_gateway).collect());
     Overview {
         kind: "gateway".to_owned(),
-        requests: Some(counts(totals, figures.active, figures.unrouted, &figures.flags)),
+        requests: Some(requests),
         latency: Some(Latencies {
             duration: histogram(Some(&totals.duration)),
             ttft: histogram(Some(&totals.first_content)),
@@ -63,15 +58,16 @@ pub(crate) fn of_picker(picker: &EndpointPicker) -> Overview {
     }
 }
 
-fn counts(totals: &RequestTotals, active: u64, unrouted: u64, flags: &[(Flag, u64)]) -> RequestCounts {
-    let of_cause = |cause: Cause| flags.iter().filter(|(flag, _)| flag.cause() == cause).map(|(_, count)| count).sum();
+fn counts(figures: &Figures) -> RequestCounts {
+    let Figures { active, unrouted, flags, faults, .. } = figures;
+    let by_class = figures.requests.by_class;
     RequestCounts {
-        active,
-        total: totals.by_class.iter().map(|(_, count)| count).sum::<u64>() + unrouted,
-        by_status: by_name(totals.by_class),
-        by_fault: Cause::ALL.into_iter().map(|cause| (fault(cause).to_owned(), of_cause(cause))).collect::<BTreeMap<_, _>>(),
+        active: *active,
+        total: by_class.iter().map(|(_, count)| count).sum::<u64>() + unrouted,
+        by_status: by_name(by_class),
+        by_fault: by_name(faults.map(|(cause, count)| (fault(cause), count))),
         flags: by_name(flags.iter().map(|(flag, count)| (flag.code(), *count))),
-        unrouted,
+        unrouted: *unrouted,
     }
 }
 

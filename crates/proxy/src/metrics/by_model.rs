@@ -1,6 +1,12 @@
 //! Series by model.
 
-use std::{fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    hash::Hash,
+    sync::Arc,
+    time::Duration,
+};
 
 use hashbrown::Equivalent;
 use pailou_ai::Api;
@@ -113,7 +119,7 @@ impl ByModel {
     /// Sums of all, and the figures of those with most requests, at most so many.
     pub(super) fn totals(&self, most: usize) -> ModelTotals {
         let all = self.labelled();
-        let mut busiest: Vec<_> = all.iter().map(|(key, series)| figures(key, series)).collect();
+        let mut busiest = by_names(&all);
         // Stable, so that models with as many requests keep their order.
         busiest.sort_by_key(|model| std::cmp::Reverse(model.requests));
         let omitted = busiest.len().saturating_sub(most);
@@ -126,6 +132,19 @@ impl ByModel {
             omitted,
         }
     }
+}
+
+/// Figures of each pair of names, whatever the operation and the provider, in the order of the names.
+fn by_names(all: &[(ModelKey, Arc<ModelSeries>)]) -> Vec<ModelFigures> {
+    let mut by_names: BTreeMap<(&str, &str), ModelFigures> = BTreeMap::new();
+    for (key, series) in all {
+        let figures = figures(key, series);
+        match by_names.entry((&key.asked, &key.sent)) {
+            Entry::Vacant(entry) => drop(entry.insert(figures)),
+            Entry::Occupied(mut entry) => entry.get_mut().add(&figures),
+        }
+    }
+    by_names.into_values().collect()
 }
 
 fn figures(key: &ModelKey, series: &ModelSeries) -> ModelFigures {

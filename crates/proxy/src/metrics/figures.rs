@@ -59,6 +59,19 @@ pub struct ModelFigures {
     pub ttft_count: u64,
 }
 
+impl ModelFigures {
+    /// Adds other calls of the model.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.client_errors += other.client_errors;
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.ttft_seconds += other.ttft_seconds;
+        self.ttft_count += other.ttft_count;
+    }
+}
+
 /// Requests of a rule since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RuleFigures {

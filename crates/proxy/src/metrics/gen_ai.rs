@@ -73,7 +73,7 @@ pub(super) fn note(exemplars: &Exemplars, record: &RequestRecord, duration: Dura
     let Some(key) = ByModel::key_of(record) else { return };
     let kind = failure(record).map_or("", |failure| FAILURES[failure]);
     exemplars.observe(DURATION, &labels(&key, ("error_type", kind)), trace_id, duration);
-    if let Some(after) = record.content_after {
+    if let Some(after) = record.first_content() {
         exemplars.observe(FIRST_TOKEN, &model_labels(&key), trace_id, after);
     }
 }

@@ -44,7 +44,7 @@ impl ModelSeries {
         }
         self.request_bytes.observe(record.request_bytes);
         self.response_bytes.observe(record.response_bytes);
-        if let Some(after) = record.content_after {
+        if let Some(after) = record.first_content() {
             self.first_content.observe(after);
         }
         if let Some(usage) = &record.usage {
@@ -61,7 +61,7 @@ impl ModelSeries {
             self.per_token.observe(per_token);
         }
         // A whole response comes at once: the time of its tokens is not to be seen.
-        let streamed = record.content_after.filter(|_| record.content_events > 1);
+        let streamed = record.first_content().filter(|_| record.content_events > 1);
         let after_first = streamed.and_then(|after| per_token(duration.saturating_sub(after), tokens.saturating_sub(1)));
         if let Some(per_token) = after_first {
             self.per_output_token.observe(per_token);

@@ -51,7 +51,7 @@ impl Requests {
         let class = record.status.map_or(0, |status| usize::from(status.as_u16() / 100).min(5));
         self.by_class[class].fetch_add(1, Relaxed);
         self.duration.observe(duration);
-        if let Some(after) = record.content_after {
+        if let Some(after) = record.first_content() {
             self.calls().first_content.observe(after);
         }
         if let Some(usage) = &record.usage {
@@ -99,7 +99,7 @@ pub(super) fn note(exemplars: &Exemplars, record: &RequestRecord, duration: Dura
     let route = rule.route.to_string();
     let labels = [("route", route.as_str()), ("kind", rule.route.kind.name())];
     exemplars.observe(DURATION, &labels, trace_id, duration);
-    if let Some(after) = record.content_after {
+    if let Some(after) = record.first_content() {
         exemplars.observe(FIRST_TOKEN, &labels, trace_id, after);
     }
 }
