@@ -52,7 +52,7 @@ export function timeChart({ label, note, lines, format, axis = format, height = 
     const point = points[cursor ?? points.length - 1];
     const said = read(point).map((value) => (value === null || value === undefined ? NONE : format(value)));
     said.forEach((text, at) => write(values[at], text));
-    write(when, cursor !== null && point ? clock(point.t * 1000) : points.length < 10 ? 'begins now' : '');
+    write(when, cursor !== null && point ? clock(point.at) : points.length < 10 ? 'begins now' : '');
     const ago = point ? Math.round(points.at(-1).t - point.t) : 0;
     plot.setAttribute('aria-valuenow', -ago);
     plot.setAttribute('aria-valuetext', `${ago ? `${ago} s ago` : 'now'}: ${lines.map((line, at) => `${line.name} ${said[at]}`).join(', ')}`);
@@ -66,7 +66,7 @@ export function timeChart({ label, note, lines, format, axis = format, height = 
   function list() {
     const rows = points.filter((_, at) => (points.length - 1 - at) % 10 === 0).reverse();
     replace(numbers, h('table', {}, h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Time'), lines.map((line) => h('th', { scope: 'col', class: 'number' }, line.name)))),
-      h('tbody', {}, rows.map((point) => h('tr', {}, h('th', { scope: 'row' }, clock(point.t * 1000)), read(point).map((value) => h('td', { class: 'number' }, value === null ? NONE : format(value))))))));
+      h('tbody', {}, rows.map((point) => h('tr', {}, h('th', { scope: 'row' }, clock(point.at)), read(point).map((value) => h('td', { class: 'number' }, value === null ? NONE : format(value))))))));
   }
 
   plot.addEventListener('pointermove', (event) => {

@@ -105,18 +105,19 @@ export function heatMap({ label, format }) {
   };
 }
 
-/** Number of the five seconds that a time is in: [`Store`] keeps pools once in each. */
-const stepOf = (time) => Math.floor(Date.parse(time) / 1000 / STEP);
+/** Number of the five seconds that a sample is in: [`Store`] keeps pools once in each. */
+const stepOf = (sample) => Math.floor(sample.uptimeSeconds / STEP);
 
 function gridOf(samples, pool, read) {
-  const last = stepOf(samples.at(-1)?.at ?? 0);
-  const newest = Array(COLUMNS).fill(null);
+  const newest = samples.at(-1);
+  const last = stepOf(newest);
+  const kept = Array(COLUMNS).fill(null);
   for (const sample of samples) {
-    const column = COLUMNS - 1 - (last - stepOf(sample.at));
-    if (column >= 0 && sample.pools) newest[column] = sample.pools.find((each) => each.name === pool.name);
+    const column = COLUMNS - 1 - (last - stepOf(sample));
+    if (column >= 0 && sample.pools) kept[column] = sample.pools.find((each) => each.name === pool.name);
   }
-  const chosen = newest.map((found) => found && new Map(found.endpoints.map((each) => [each.address, each])));
-  const times = chosen.map((_, column) => (last - (COLUMNS - 1 - column)) * STEP * 1000);
+  const chosen = kept.map((found) => found && new Map(found.endpoints.map((each) => [each.address, each])));
+  const times = chosen.map((_, column) => Date.parse(newest.at) - (COLUMNS - 1 - column) * STEP * 1000);
   const rows = pool.endpoints.map((endpoint) => ({
     name: endpoint.name,
     values: chosen.map((engines, column) => {

@@ -5,7 +5,7 @@ import { copyButton, h, replace, write } from './dom.js';
 import { FAULTS } from './flags.js';
 import { NONE, count, dollars, perSecond, percent, seconds, short } from './format.js';
 import { countRows, countTable, flagTable, gatewayTable, modelRows, modelTable } from './overview-tables.js';
-import { before, growth } from './rates.js';
+import { before, failedOf, faultsOf, growth } from './rates.js';
 import { link } from './router.js';
 import { spark } from './spark.js';
 
@@ -13,7 +13,7 @@ import { spark } from './spark.js';
 const MINUTE = 60;
 /** Those that are named only where they have failed. */
 const RARE = new Set(['endpointPicker', 'externalProcessor']);
-const failed = (point, whose) => (point?.requests ? percent(Math.min(1, point[whose] / point.requests)) : NONE);
+const failed = (point, cause) => (point?.requests ? percent(Math.min(1, point[cause] / point.requests)) : NONE);
 
 export function now({ root, store, signal }) {
   const place = h('div');
@@ -33,11 +33,12 @@ export function now({ root, store, signal }) {
 
 /** Parts of a gateway. */
 function gatewayPart(place) {
+  let failures = 0;
   const figures = figuresOf();
   const traffic = timeChart({ label: 'Requests', note: 'a second', format: perSecond, axis: short, lines: [{ id: 'requests', name: 'all', kind: 'all', area: true }] });
   const first = timeChart({ label: 'Time to first token', format: seconds, lines: [{ id: 'p95', name: 'p95', kind: 'slow' }, { id: 'p50', name: 'median', kind: 'all', area: true }] });
   const tokens = timeChart({ label: 'Tokens', note: 'a second', format: perSecond, axis: short, lines: [{ id: 'input', name: 'in', kind: 'slow' }, { id: 'output', name: 'out', kind: 'all', area: true }] });
-  const [faults, flags, models, hint] = [faultsOf(), flagTable(), modelTable(), h('div')];
+  const [faults, flags, models, hint] = [faultTable(), flagTable(() => failures), modelTable(), h('div')];
   replace(place, hint, figures.element, h('section', { class: 'charts' }, traffic.element, first.element, tokens.element),
     h('section', { class: 'columns' }, h('div', {}, h('h2', {}, 'Errors by cause'), faults.element, flags.element), h('div', {}, h('h2', {}, 'Models'), models.element)));
   return (last, points, past) => {
@@ -45,6 +46,7 @@ function gatewayPart(place) {
     figures.update(last, points.at(-1));
     for (const chart of [traffic, first, tokens]) chart.update(points);
     faults.update(last, points, past);
+    failures = failedOf(last.requests);
     flags.update(countRows(last.requests.flags).filter(({ number }) => number).map(({ name, number }) => ({ flag: name, number, recent: past ? growth(past, last, (it) => it.requests.flags[name]) : null })));
     models.update(modelRows(past, last));
   };
@@ -94,7 +96,7 @@ function figuresOf() {
   };
 }
 
-function faultsOf() {
+function faultTable() {
   const rows = Object.entries(FAULTS).map(([id, [name, words]]) => ({
     id, spark: spark(id, id), recent: h('td', { class: 'number' }), total: h('td', { class: 'number' }),
     name: h('th', { scope: 'row' }, h('span', { class: `fault ${id}` }, name), h('span', { class: 'note' }, words)),
@@ -106,11 +108,12 @@ function faultsOf() {
       h('tbody', {}, rows.map((row) => row.line))),
     update(sample, points, past) {
       const top = Math.max(0.1, ...points.flatMap((point) => rows.map((row) => point[row.id])));
+      const [fresh, old] = [faultsOf(sample), past && faultsOf(past)];
       for (const row of rows) {
-        row.line.hidden = RARE.has(row.id) && !sample.requests.byFault?.[row.id];
+        row.line.hidden = RARE.has(row.id) && !fresh[row.id];
         row.spark.update(points, top);
-        write(row.recent, past ? count(growth(past, sample, (it) => it.requests.byFault?.[row.id])) : NONE);
-        write(row.total, count(sample.requests.byFault?.[row.id] ?? 0));
+        write(row.recent, old ? count(growth(old, fresh, (it) => it[row.id])) : NONE);
+        write(row.total, count(fresh[row.id]));
       }
     },
   };

@@ -8,9 +8,9 @@ import { growth, rate } from './rates.js';
 import { link } from './router.js';
 import { table } from './table.js';
 
-/** Flags: rows `{flag, number, recent}`. */
-export const flagTable = () => table({
-  label: 'Errors by flag', key: (row) => row.flag, empty: h('p', {}, 'No request has failed since the start.'), sort: { by: 'recent', down: true },
+/** Flags: rows `{flag, number, recent}`; `failures()` gives the number of requests that failed, with a flag or without. */
+export const flagTable = (failures) => table({
+  label: 'Errors by flag', key: (row) => row.flag, empty: () => h('p', {}, failures() ? 'No failure has a flag: the statuses are those of backends and filters.' : 'No request has failed since the start.'), sort: { by: 'recent', down: true },
   columns: [
     { id: 'flag', name: 'Flag', head: true, value: (row) => row.flag, text: (row) => row.flag, node: (row) => h('a', { href: link('requests', { query: { flag: row.flag } }) }, row.flag) },
     { id: 'reason', name: 'Reason', text: (row) => flagWords(row.flag) },

@@ -5,29 +5,41 @@ import { FAULTS } from './flags.js';
 /** Window of a rate that is drawn, in seconds. */
 export const WINDOW = 10;
 
-const time = (sample) => Date.parse(sample.at) / 1000;
+/** Seconds since the process began: clocks may step back, this does not. */
+const time = (sample) => sample.uptimeSeconds;
 
-/** The sample that lies a window before the one at that index, and never across a restart. */
+/** The sample that lies a window before the one at that index; all are of one process. */
 export function before(samples, at, window = WINDOW) {
   const end = time(samples[at]);
   let from = at;
-  while (from > 0 && end - time(samples[from - 1]) <= window + 0.5 && samples[from - 1].uptimeSeconds <= samples[from].uptimeSeconds) from -= 1;
+  while (from > 0 && end - time(samples[from - 1]) <= window + 0.5) from -= 1;
   return from === at ? null : samples[from];
 }
 
-/** Growth of a count, and the seconds in which it grew. */
-export function growth(first, last, read) {
-  const grown = (read(last) ?? 0) - (read(first) ?? 0);
-  return Math.max(0, grown);
-}
+/** Growth of a count. */
+export const growth = (first, last, read) => Math.max(0, (read(last) ?? 0) - (read(first) ?? 0));
 
 /** Growth a second. */
 export const rate = (first, last, read) => growth(first, last, read) / Math.max(0.001, time(last) - time(first));
 
+/** Requests with a status of failure. */
+export const failedOf = ({ byStatus = {} }) => (byStatus['4xx'] ?? 0) + (byStatus['5xx'] ?? 0);
+
+/** Failed requests by their cause. A status without a cause is the backend's own: of 4xx the client is the cause. */
+export function faultsOf({ requests }) {
+  const faults = Object.fromEntries(Object.keys(FAULTS).map((id) => [id, requests?.byFault?.[id] ?? 0]));
+  if (!requests) return faults;
+  const unknown = Math.max(0, failedOf(requests) - Object.values(faults).reduce((total, each) => total + each, 0));
+  const client = Math.min(unknown, Math.max(0, (requests.byStatus['4xx'] ?? 0) - faults.client));
+  faults.client += client;
+  faults.backend += unknown - client;
+  return faults;
+}
+
 /** Counts of single buckets; a sample's are of all up to a bound. */
 const buckets = ({ counts }) => counts.map((each, at) => each - (at ? counts[at - 1] : 0));
 
-/** What a histogram counted between two samples. */
+/** Counts of a histogram between two samples. */
 export function counted(first, last) {
   if (!first || !last) return null;
   const [old, fresh] = [buckets(first), buckets(last)];
@@ -56,10 +68,11 @@ export function point(samples, at) {
   if (!first) return null;
   const ttft = counted(first.latency?.ttft, last.latency?.ttft);
   const own = counted(first.latency?.overhead, last.latency?.overhead);
-  const faults = Object.fromEntries(Object.keys(FAULTS).map((whose) => [whose, rate(first, last, (it) => it.requests?.byFault?.[whose])]));
+  const faults = Object.fromEntries(Object.keys(FAULTS).map((cause) => [cause, rate(first, last, (it) => faultsOf(it)[cause])]));
   return {
     ...faults,
     t: time(last),
+    at: Date.parse(last.at),
     requests: rate(first, last, (it) => it.requests?.total),
     failed: Object.values(faults).reduce((total, each) => total + each, 0),
     p50: quantile(ttft, 0.5),

@@ -56,8 +56,9 @@ export function requests({ root, query, store, announce, signal }) {
     kept = [];
     known.clear();
     lost = 0;
+    let got;
     try {
-      const got = await json('receipts', { query: { ...asked, limit: MAX_SHOWN }, signal: both });
+      got = await json('receipts', { query: { ...asked, limit: MAX_SHOWN }, signal: both });
       kept = got.receipts;
       known = new Set(kept.map(keyOf));
       replace(failure);
@@ -67,7 +68,7 @@ export function requests({ root, query, store, announce, signal }) {
     }
     draw();
     if (isAsked) announce(`${several(kept.length, 'request')} found`);
-    follow('receipts/stream', { query: asked, signal: both, onState: (error) => (error ? refuse(error) : replace(failure)), onEvent: take });
+    follow('receipts/stream', { query: asked, signal: both, from: got.last, onState: (error) => (error ? refuse(error) : replace(failure)), onEvent: take });
   }
 
   function take(name, data) {
@@ -97,7 +98,7 @@ export function requests({ root, query, store, announce, signal }) {
   }
 
   function say() {
-    const more = lost ? `, ${count(lost)} passed too fast to be shown` : '';
+    const more = lost ? `, ${count(lost)} let go of before this page saw them` : '';
     write(found, `${isHeld || store.isPaused ? 'held still' : 'newest first'}: ${several(Math.min(kept.length, MAX_SHOWN), 'request')}${more}`);
   }
 

@@ -6,7 +6,9 @@ import { point } from './rates.js';
 const MAX_SAMPLES = 300;
 /** Samples that keep all their pools; of older ones one in five seconds does, for the heat map. */
 const MAX_WHOLE = 75;
-const step = (sample) => Math.floor(Date.parse(sample.at) / 5000);
+const step = (sample) => Math.floor(sample.uptimeSeconds / 5);
+/** Longest time without a sample, in milliseconds: they come each second. */
+const SILENCE_TIMEOUT = 5000;
 
 /** Five minutes of samples, with listeners. State is wait, live, paused, or the kind of a refusal. */
 export class Store {
@@ -29,9 +31,10 @@ export class Store {
     if (this.last) listener(this);
   }
 
-  start() {
+  start(signal = new AbortController().signal) {
     follow('overview/stream', {
-      signal: new AbortController().signal,
+      signal,
+      silence: SILENCE_TIMEOUT,
       onEvent: (name, data) => name === 'sample' && this.#take(JSON.parse(data)),
       onState: (refusal) => {
         this.refusal = refusal;
@@ -46,6 +49,11 @@ export class Store {
     return !this.#isOpen ? 'wait' : this.isPaused ? 'paused' : 'live';
   }
 
+  /** Held samples that have pools. */
+  get heldPools() {
+    return this.#held.filter((sample) => sample.pools).length;
+  }
+
   /** Holds the picture still; samples go on being taken. */
   pause(isPaused) {
     this.isPaused = isPaused;
@@ -55,8 +63,7 @@ export class Store {
 
   #take(sample) {
     if (this.isPaused) {
-      this.#held.push(sample);
-      if (this.#held.length > MAX_SAMPLES) this.#held.shift();
+      push(this.#held, sample);
       return;
     }
     this.#keep(sample);
@@ -64,18 +71,14 @@ export class Store {
   }
 
   #keep(sample) {
-    const last = this.last;
-    if (last && sample.at <= last.at) return;
-    if (last && sample.uptimeSeconds < last.uptimeSeconds) {
+    const { last } = this;
+    if (last && isOther(last, sample)) {
       this.samples.length = 0;
       this.points.length = 0;
-    }
-    this.samples.push(sample);
+    } else if (last?.uptimeSeconds === sample.uptimeSeconds) return;
+    push(this.samples, sample);
     const made = point(this.samples, this.samples.length - 1);
     if (made) this.points.push(made);
-    const [old, next] = this.samples.slice(-MAX_WHOLE - 1, -MAX_WHOLE + 1);
-    if (this.samples.length > MAX_WHOLE && step(old) === step(next)) delete old.pools;
-    if (this.samples.length > MAX_SAMPLES) this.samples.shift();
     if (this.points.length > MAX_SAMPLES) this.points.shift();
   }
 
@@ -89,4 +92,15 @@ export class Store {
     }, 16);
   }
   #telling = false;
+}
+
+/** Whether a sample is of another process than the one before it: counts of one process only grow. */
+const isOther = (last, { name, uptimeSeconds, requests }) => name !== last.name || uptimeSeconds < last.uptimeSeconds || requests?.total < last.requests?.total;
+
+/** Adds a sample, and lets go of what is too old or too large. */
+function push(samples, sample) {
+  samples.push(sample);
+  const [old, next] = samples.slice(-MAX_WHOLE - 1, -MAX_WHOLE + 1);
+  if (samples.length > MAX_WHOLE && step(old) === step(next)) delete old.pools;
+  if (samples.length > MAX_SAMPLES) samples.shift();
 }

@@ -1,9 +1,11 @@
 // Server-sent events, read by fetch: EventSource cannot send a token.
 
-import { ask, gone } from './api.js';
+import { Refusal, ask, gone } from './api.js';
 
-/** Longest silence, in milliseconds: the server sends a comment each 15 s. */
+/** Longest silence of a stream with comments each 15 s, in milliseconds. */
 const SILENCE_TIMEOUT = 40_000;
+/** Longest piece without an end, in characters. */
+const MAX_REST = 32_000_000;
 const RENEWAL_PAUSE = 250;
 const BACKOFF = { first: 1000, most: 10_000 };
 
@@ -11,23 +13,30 @@ const BACKOFF = { first: 1000, most: 10_000 };
 const HIDDEN_TIMEOUT = 5000;
 
 /** Follows a stream until the signal ends it, and opens it again when it breaks, or when the page is seen again.
- * `onEvent(name, data)` gets events, `onState(refusal | null)` the failures, and null once it flows. */
-export async function follow(path, { query, signal, onEvent, onState }) {
-  const seen = { id: '' };
+ * `from` is the number of the last event that is known, `silence` the longest silence in milliseconds. `onEvent(name, data)` gets events,
+ * `onState(refusal | null)` the failures, and null once it flows. */
+export async function follow(path, { query, signal, from, silence = SILENCE_TIMEOUT, onEvent, onState }) {
+  const seen = { id: String(from ?? '') };
   let pause = BACKOFF.first;
   while (!signal.aborted) {
     const hidden = whenHidden();
+    let hasFlowed = false;
     try {
       await seenAgain(signal);
-      await readOnce(path, query, seen, AbortSignal.any([signal, hidden.signal]), onEvent, () => {
+      await readOnce(path, { query, seen, silence, signal: AbortSignal.any([signal, hidden.signal]), onEvent, onOpen: () => onState(null), onPiece: () => {
+        hasFlowed = true;
         pause = BACKOFF.first;
-        onState(null);
-      });
+      } });
       // A stream has its end; the next begins after what has been seen.
-      await wait(RENEWAL_PAUSE, signal);
+      await wait(hasFlowed ? RENEWAL_PAUSE : pause, signal);
     } catch (error) {
       if (signal.aborted) return;
       if (hidden.signal.aborted) continue;
+      // A connection has its end, too, which says nothing of the gateway: opening it again does.
+      if (hasFlowed && error.kind === 'gone' && !error.isSilence) {
+        await wait(RENEWAL_PAUSE, signal);
+        continue;
+      }
       onState(error);
       if (error.kind === 'token' || error.kind === 'missing') return;
       await wait(pause, signal);
@@ -64,17 +73,17 @@ function seenAgain(signal) {
   });
 }
 
-async function readOnce(path, query, seen, signal, onEvent, onOpen) {
-  const silence = new AbortController();
+async function readOnce(path, { query, seen, silence, signal, onEvent, onOpen, onPiece }) {
+  const silent = new AbortController();
   let timer;
   const heard = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => silence.abort(), SILENCE_TIMEOUT);
+    timer = setTimeout(() => silent.abort(), silence);
   };
   heard();
   try {
     const headers = { accept: 'text/event-stream', ...(seen.id && { 'last-event-id': seen.id }) };
-    const response = await ask(path, { query, headers, signal: AbortSignal.any([signal, silence.signal]) });
+    const response = await ask(path, { query, headers, signal: AbortSignal.any([signal, silent.signal]) });
     onOpen();
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const parse = parser(seen, onEvent);
@@ -82,26 +91,31 @@ async function readOnce(path, query, seen, signal, onEvent, onOpen) {
       const { done, value } = await reader.read();
       if (done) return;
       heard();
+      onPiece();
       parse(value);
     }
   } catch (error) {
-    throw error.kind ? error : gone();
+    throw error.kind ? error : Object.assign(gone(), { isSilence: silent.signal.aborted });
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** A function that takes a stream's text in pieces. */
-export function parser(seen, onEvent) {
+/** A function that takes a stream's text in pieces, of events of `most` characters.
+ * @throws {Refusal} where one is longer. */
+export function parser(seen, onEvent, most = MAX_REST) {
   let rest = '';
   let event = { name: 'message', data: [] };
+  let size = 0;
   return (text) => {
+    size += text.length;
     const lines = (rest + text).split(/\r?\n/);
     rest = lines.pop();
     for (const line of lines) {
       if (line === '') {
         if (event.data.length) onEvent(event.name, event.data.join('\n'));
         event = { name: 'message', data: [] };
+        size = rest.length;
         continue;
       }
       const colon = line.indexOf(':');
@@ -111,6 +125,7 @@ export function parser(seen, onEvent) {
       else if (field === 'data') event.data.push(value);
       else if (field === 'id') seen.id = value;
     }
+    if (size > most) throw new Refusal('refused', `An event of the stream is longer than ${most} characters.`);
   };
 }
 
