@@ -30,7 +30,7 @@ pub struct Sample {
 
 /// The metrics of an admin endpoint, which keep to every rule.
 pub async fn of(admin: SocketAddr) -> String {
-    let text = Call::get("/metrics").send(admin).await.text();
+    let text = Call::get("/metrics").host("localhost").send(admin).await.text();
     if let Err(error) = parse(Format::OpenMetrics, &text) {
         panic!("metrics that cannot be read: {error}\n{text}");
     }

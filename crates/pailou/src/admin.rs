@@ -3,6 +3,7 @@
 mod assets;
 mod body;
 pub(crate) mod client;
+mod connections;
 pub(crate) mod guard;
 pub(crate) mod limits_page;
 pub(crate) mod object_rows;
@@ -21,17 +22,22 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_snapshot::PortKey;
-use tokio::{net::TcpListener, sync::Semaphore, time};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time,
+};
 
 use crate::exit::Error;
+use connections::{Connections, Place};
 use state::{AdminState, Component};
 
-/// Connections served at the same time; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 64;
 /// How long a request's head may take, and an idle connection be kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may live, so that a peer that does not read cannot keep its place.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
+/// How long a request may take with its response, so that a peer that does not read cannot keep its place.
+const REQUEST_LIMIT: Duration = Duration::from_secs(300);
+/// How long a stream of events goes on: it ends as a whole, before its request's time is over.
+const STREAM_LIMIT: Duration = Duration::from_secs(280);
+const _: () = assert!(STREAM_LIMIT.as_secs() < REQUEST_LIMIT.as_secs());
 
 /// Binds the endpoint's socket.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -51,9 +57,8 @@ pub(crate) async fn adopt_or_bind(adopted: Option<std::net::TcpListener>, addres
 
 /// Serves until dropped.
 pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState<impl Component>>) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = Arc::new(Connections::default());
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -63,21 +68,27 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState<impl Comp
                 continue;
             }
         };
-        let state = state.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let state = &state;
-                async move { Ok::<_, Infallible>(router::answer(request, peer.ip(), state).await) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            if let Ok(Err(error)) = time::timeout(CONNECTION_LIMIT, connection).await {
-                tracing::debug!(%error, "an admin connection ended early");
-            }
-            drop(permit);
-        });
+        // Without a place all of them are at work: the peer is disconnected.
+        if let Some(place) = Connections::enter(&connections) {
+            tokio::spawn(serve_connection(stream, peer, place, state.clone()));
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, place: Place, state: Arc<AdminState<impl Component>>) {
+    let service = service_fn(|request| {
+        let (state, work) = (&state, place.begin());
+        async move { Ok::<_, Infallible>(router::answer(request, peer.ip(), state).await.map(|body| body.during(work))) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        served = connection => if let Err(error) = served {
+            tracing::debug!(%error, "an admin connection ended early");
+        },
+        () = place.over(REQUEST_LIMIT) => {}
     }
 }
 
@@ -154,15 +165,43 @@ mod tests {
 
     #[tokio::test]
     async fn only_known_paths_and_reading_are_answered() {
-        assert!(ask(true, "GET /metrics").await.ends_with("\r\n\r\n# EOF\n"));
+        assert!(ask_with(true, "GET /metrics", "host: localhost").await.ends_with("\r\n\r\n# EOF\n"));
         assert!(ask_with(true, "GET /quit", "host: localhost").await.starts_with("HTTP/1.1 404"));
         assert!(ask(true, "POST /status").await.starts_with("HTTP/1.1 405"));
     }
 
     #[tokio::test]
     async fn a_name_that_leads_here_learns_nothing_of_objects_and_clients() {
-        for path in ["/", "/ui/app.js", "/status", "/limits", "/nowhere"] {
+        for path in ["/", "/ui/app.js", "/metrics", "/status", "/limits", "/nowhere"] {
             assert!(ask(true, &format!("GET {path}")).await.starts_with("HTTP/1.1 421"), "{path}");
         }
+    }
+
+    async fn get(stream: &mut TcpStream, path: &str) -> String {
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+        let mut head = [0; 16];
+        stream.read_exact(&mut head).await.unwrap();
+        String::from_utf8(head.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn probes_are_answered_while_idle_connections_and_requests_fill_all_places() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(AdminState::new(Fixed(true)));
+        let permits = state.requests().clone().try_acquire_many_owned(state::MAX_REQUESTS as u32).unwrap();
+        let server = tokio::spawn(serve(listener, state));
+        let mut idle = Vec::new();
+        for _ in 0..connections::MAX_CONNECTIONS + 8 {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        assert!(get(&mut probe, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let of = |path: &'static str| async move { get(&mut TcpStream::connect(address).await.unwrap(), path).await };
+        assert!(of("/readyz").await.starts_with("HTTP/1.1 200"));
+        assert!(of("/metrics").await.starts_with("HTTP/1.1 503"));
+        drop(permits);
+        assert!(of("/metrics").await.starts_with("HTTP/1.1 200"));
+        server.abort();
     }
 }

@@ -3,10 +3,7 @@
 mod picture;
 mod request;
 
-use std::{
-    fs,
-    io::{self, BufWriter, Write},
-};
+use std::io::{self, BufWriter, Write};
 
 use pailou_proxy::explanation::{self, ExplainRequest, Sources};
 use serde_json::Value;
@@ -44,7 +41,7 @@ fn escaped(text: &str) -> String {
 }
 
 fn receipt(args: &ExplainArgs, target: &str) -> Result<ExitOutcome, Error> {
-    let answer = client::get(args.admin, target, token(args)?.as_deref());
+    let answer = client::get(args.admin, target, client::read_token(args.admin_token_file.as_deref())?.as_deref());
     let answer = answer.map_err(|source| unread(args, source))?;
     match answer.status {
         200 => {
@@ -62,7 +59,7 @@ fn receipt(args: &ExplainArgs, target: &str) -> Result<ExitOutcome, Error> {
 
 fn live(args: &ExplainArgs, request: &ExplainRequest) -> Result<Value, Error> {
     let document = serde_json::to_string(request).map_err(io::Error::from)?;
-    let answer = client::post(args.admin, "/explain", token(args)?.as_deref(), &document);
+    let answer = client::post(args.admin, "/explain", client::read_token(args.admin_token_file.as_deref())?.as_deref(), &document);
     let answer = answer.map_err(|source| unread(args, source))?;
     if answer.status == 200 { parse(args, &answer.body) } else { Err(unread(args, answer.refusal())) }
 }
@@ -77,12 +74,6 @@ fn by_files(args: &ExplainArgs, request: &ExplainRequest) -> Result<Value, Error
         eprintln!("{}", printable::Printable(format!("{}: {}", problem.place(), problem.message)));
     }
     explanation::explain(&Sources::of_files(&loaded.snapshot, &loaded.endpoints), request).map_err(Error::Explain)
-}
-
-fn token(args: &ExplainArgs) -> Result<Option<String>, Error> {
-    let Some(path) = &args.admin_token_file else { return Ok(None) };
-    let read = fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
-    Ok(Some(read.trim().to_owned()))
 }
 
 fn unread(args: &ExplainArgs, source: io::Error) -> Error {

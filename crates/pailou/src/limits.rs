@@ -44,10 +44,11 @@ struct Counter {
 /// Prints the counters.
 pub(crate) fn run(args: &LimitsArgs) -> Result<ExitOutcome, Error> {
     let mut page = LimitsPage { rule: args.rule.clone(), client: args.client.clone(), offset: 0, limit: MAX_PAGE };
+    let token = client::read_token(args.admin_token_file.as_deref())?;
     let (mut counters, mut documents) = (Vec::new(), Vec::new());
     loop {
-        let answer =
-            get(args.admin, &format!("/limits?{}", page.query())).map_err(|source| Error::Admin { address: args.admin, source })?;
+        let answer = get(args.admin, &format!("/limits?{}", page.query()), token.as_deref())
+            .map_err(|source| Error::Admin { address: args.admin, source })?;
         let unreadable = |error: serde_json::Error| Error::Admin { address: args.admin, source: error.into() };
         let read: Page = serde_json::from_slice(&answer).map_err(unreadable)?;
         let mut document: Value = serde_json::from_slice(&answer).map_err(unreadable)?;
@@ -98,8 +99,8 @@ fn period(seconds: u64) -> String {
 }
 
 /// The body of an answer to a GET.
-fn get(address: SocketAddr, target: &str) -> io::Result<Vec<u8>> {
-    let answer = client::get(address, target, None)?;
+fn get(address: SocketAddr, target: &str, token: Option<&str>) -> io::Result<Vec<u8>> {
+    let answer = client::get(address, target, token)?;
     match answer.status {
         200 => Ok(answer.body),
         404 => Err(io::Error::other("it is no gateway, or one of a version without /limits")),

@@ -22,6 +22,9 @@ pub(crate) const MAX_POOLS: usize = 50;
 /// Most endpoints of all pools of a sample together.
 pub(crate) const MAX_ENDPOINTS: usize = 500;
 
+/// Most characters of a problem.
+const MAX_PROBLEM: usize = 200;
+
 /// A sample.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -226,6 +229,14 @@ pub(crate) struct ControllerCounts {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+/// A problem in at most [`MAX_PROBLEM`] characters: it may be another program's words.
+pub(crate) fn short(problem: String) -> String {
+    match problem.char_indices().nth(MAX_PROBLEM) {
+        Some((end, _)) => format!("{}…", &problem[..end]),
+        None => problem,
+    }
 }
 
 /// Numbers by name.

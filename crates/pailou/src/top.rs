@@ -11,13 +11,13 @@ mod view;
 mod views;
 
 use std::{
-    fs,
     io::{self, BufWriter, IsTerminal as _, Write},
     thread,
     time::Duration,
 };
 
 use crate::{
+    admin::client,
     cli::{ExplainFormat, TopArgs},
     exit::{Error, ExitOutcome},
     overview::Overview,
@@ -28,7 +28,7 @@ use rates::Rates;
 
 /// Shows the process until the user quits, or once.
 pub(crate) fn run(args: &TopArgs) -> Result<ExitOutcome, Error> {
-    let source = Source { admin: args.admin, token: token(args)? };
+    let source = Source { admin: args.admin, token: client::read_token(args.admin_token_file.as_deref())? };
     let interval = Duration::from_secs(args.interval);
     match args.output {
         ExplainFormat::Json => print_samples(&source, args.once, interval),
@@ -36,12 +36,6 @@ pub(crate) fn run(args: &TopArgs) -> Result<ExitOutcome, Error> {
         ExplainFormat::Text if !io::stdin().is_terminal() || !io::stdout().is_terminal() => Err(Error::NoTerminal),
         ExplainFormat::Text => interactive::run(source, interval),
     }
-}
-
-fn token(args: &TopArgs) -> Result<Option<String>, Error> {
-    let Some(path) = &args.admin_token_file else { return Ok(None) };
-    let read = fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
-    Ok(Some(read.trim().to_owned()))
 }
 
 /// Prints samples as they are.

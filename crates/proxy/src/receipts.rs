@@ -177,9 +177,10 @@ impl Receipts {
         self.ring.lock().find(id)
     }
 
-    /// The newest that meet the conditions, newest first.
-    pub fn newest(&self, filter: &ReceiptFilter, limit: usize) -> Vec<Arc<StoredReceipt>> {
-        self.ring.lock().newest(filter, limit)
+    /// The newest that meet the conditions, and the number that they were read at.
+    pub fn newest(&self, filter: &ReceiptFilter, limit: usize) -> NewestReceipts {
+        let ring = self.ring.lock();
+        NewestReceipts { receipts: ring.newest(filter, limit), last: ring.last() }
     }
 
     /// At most `limit` receipts after that number.
@@ -197,6 +198,15 @@ impl Receipts {
         let permit = Arc::clone(&self.viewers).try_acquire_owned().ok()?;
         Some(Viewer { _permit: permit, newest: self.newest.subscribe() })
     }
+}
+
+/// The newest receipts of some conditions.
+#[derive(Clone, Debug)]
+pub struct NewestReceipts {
+    /// Newest first.
+    pub receipts: Vec<Arc<StoredReceipt>>,
+    /// Number of the newest of all, whatever the conditions: all later ones are news.
+    pub last: u64,
 }
 
 pub(crate) use fill::{picked, rule_name, rules};

@@ -80,7 +80,7 @@ async fn an_envoy_proxy_names_collectors_of_metrics_and_hides_them_from_promethe
     assert_eq!(point.resource["service.name"], "gw.default");
     assert_eq!(collector.received()[0].headers["authorization"], "Bearer collectors-key");
     wait::within("the endpoint shows none", async {
-        while Call::get("/metrics").send(gateway.admin()).await.text().trim() != "# EOF" {
+        while Call::get("/metrics").host("localhost").send(gateway.admin()).await.text().trim() != "# EOF" {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     })

@@ -168,7 +168,7 @@ async fn health_readiness_and_metrics_are_told() {
         Call::chat_stream("qwen", "hello", 5).send(gateway.http()).await;
     }
     Call::chat("unknown", "hello").send(gateway.http()).await;
-    let metrics = Call::get("/metrics").send(gateway.admin()).await;
+    let metrics = Call::get("/metrics").host("localhost").send(gateway.admin()).await;
     assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
     let text = metrics.text();
     assert!(text.ends_with("# EOF\n"));

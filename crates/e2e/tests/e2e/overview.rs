@@ -202,6 +202,15 @@ async fn the_page_is_for_everybody_who_has_it_by_address_and_the_data_for_those_
     assert_eq!(admin(&gateway, "/overview").await.status, 401);
     assert_eq!(ask("Bearer another-token-of-nobody").send(gateway.admin()).await.status, 401);
     assert_eq!(ask("Bearer a-token-of-the-operator").send(gateway.admin()).await.status, 200);
+    for path in ["/status", "/limits"] {
+        assert_eq!(admin(&gateway, path).await.status, 401, "{path}");
+        let with = Call::get(path).host("127.0.0.1").header("authorization", "Bearer a-token-of-the-operator");
+        assert_eq!(with.send(gateway.admin()).await.status, 200, "{path}");
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(Call::get(path).host("probes.test").send(gateway.admin()).await.status, 200, "{path}");
+    }
+    assert_eq!(Call::get("/metrics").host("rebound.test").send(gateway.admin()).await.status, 421);
     let from_a_page = Call::get("/overview").host("localhost").header("sec-fetch-site", "cross-site");
     assert_eq!(from_a_page.send(gateway.admin()).await.status, 403);
 }

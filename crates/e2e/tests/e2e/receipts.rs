@@ -165,6 +165,27 @@ async fn a_viewer_follows_and_there_are_no_more_than_sixteen() {
 }
 
 #[tokio::test]
+async fn a_stream_goes_on_where_a_list_ends_and_counts_what_its_filter_leaves_out() {
+    let sim = instant("a", "qwen").await;
+    let gateway = Setup::with(models(&[&sim])).args(["--receipts-sample", "1"]).serve().await;
+    let chat = || Call::chat("qwen", "hello").send(gateway.http());
+    assert_eq!(chat().await.status, 200);
+    let listed = async {
+        while admin(&gateway, "/receipts").await.json()["last"] != 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    wait::within("the receipt is there", listed).await;
+    let filtered = admin(&gateway, "/receipts?status=404").await.json();
+    assert_eq!((&filtered["last"], filtered["receipts"].as_array().map(Vec::len)), (&json!(1), Some(0)));
+    let mut stream = Call::get("/receipts/stream?status=404").host("127.0.0.1").open(gateway.admin()).await;
+    let mut next = async || String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap();
+    assert_eq!(next().await, "retry: 2000\nid: 1\n\n");
+    assert_eq!(chat().await.status, 200);
+    assert_eq!(next().await, "id: 2\n\n");
+}
+
+#[tokio::test]
 async fn names_that_lead_here_get_no_receipts_and_none_are_made_where_they_are_off() {
     let sim = instant("a", "qwen").await;
     let gateway = Setup::with(models(&[&sim])).args(["--receipts", "0"]).serve().await;

@@ -20,9 +20,13 @@ fn models(engines: &[&Sim]) -> Vec<Value> {
 
 /// Standard output, standard error and exit status of a command.
 fn top(gateway: &Gateway, arguments: &[&str]) -> (String, String, Option<i32>) {
-    let mut command = Command::new(binary::path());
+    run("top", gateway, arguments)
+}
+
+fn run(command: &str, gateway: &Gateway, arguments: &[&str]) -> (String, String, Option<i32>) {
+    let admin = gateway.admin().to_string();
     let output =
-        command.args(["top", "--admin", &gateway.admin().to_string()]).args(arguments).stdin(Stdio::null()).output().unwrap();
+        Command::new(binary::path()).args([command, "--admin", &admin]).args(arguments).stdin(Stdio::null()).output().unwrap();
     (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap(), output.status.code())
 }
 
@@ -65,6 +69,9 @@ async fn the_token_is_sent_and_asked_for() {
     let (_, error, status) = top(&gateway, &["--once", "-o", "json"]);
     assert!(status == Some(2) && error.contains("it answered 401"), "{error}");
     assert_eq!(top(&gateway, &["--once", "-o", "json", "--admin-token-file", token]).2, Some(0));
+    let (_, error, status) = run("limits", &gateway, &[]);
+    assert!(status == Some(2) && error.contains("it answered 401"), "{error}");
+    assert_eq!(run("limits", &gateway, &["--admin-token-file", token]).2, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,14 @@
 //! Requests to the admin endpoint of a running gateway.
 
 use std::{
+    fs,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
     time::Duration,
 };
+
+use crate::exit::Error;
 
 /// Time that the endpoint may take for each piece of its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,6 +22,16 @@ const MAX_ANSWER: u64 = 16 << 20;
 pub(crate) struct AdminAnswer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+}
+
+/// The token of a file, if one is given.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn read_token(file: Option<&Path>) -> Result<Option<String>, Error> {
+    let Some(path) = file else { return Ok(None) };
+    let read = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    Ok(Some(read.trim().to_owned()))
 }
 
 /// Asks for a path.

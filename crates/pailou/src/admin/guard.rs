@@ -20,7 +20,19 @@ use ring::digest::{SHA256, digest};
 const MIN_TOKEN: usize = 16;
 
 /// Headers of requests that a proxy brings. Istio's sidecar brings them from 127.0.0.6, without any.
-const FORWARDED: [&str; 6] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-pailou-hops", "forwarded", "via"];
+const FORWARDED: [&str; 11] = [
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "x-envoy-external-address",
+    "x-pailou-hops",
+    "forwarded",
+    "via",
+];
 
 /// Rules by which requests are admitted.
 #[derive(Default)]
@@ -116,6 +128,22 @@ impl AdminGuard {
         })
     }
 
+    /// Whether a request of this peer may have an answer about the objects and limits of the process. Everybody needs the token if there is one.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(crate) fn check_process(&self, head: &Parts, peer: IpAddr) -> Result<(), Refusal> {
+        if self.token.is_some() { self.check(head, peer) } else { self.check_origin(head) }
+    }
+
+    /// Whether a request of this peer may have the metrics. Prometheus and kubelets ask by names of their own, from elsewhere.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(crate) fn check_metrics(&self, head: &Parts, peer: IpAddr) -> Result<(), Refusal> {
+        if peer.to_canonical().is_loopback() { self.check_host(head) } else { Ok(()) }
+    }
+
     /// Whether this machine's own user asks, without a token where none is set. Sidecars and reverse proxies bring requests of others from
     /// loopback addresses: a token counts for everybody.
     fn is_own(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
@@ -201,6 +229,33 @@ mod tests {
         assert_eq!(check(&AdminGuard::default(), "::ffff:127.0.0.1", &[host]), 200);
         assert_eq!(check(&guard, "127.0.0.1", &[host]), 401, "a proxy on this machine brings requests of others");
         assert_eq!(check(&guard, "127.0.0.1", &[host, ("authorization", "Bearer a-token-of-enough-bytes")]), 200);
+    }
+
+    #[test]
+    fn objects_and_limits_need_the_token_where_there_is_one() {
+        let with = |guard: &AdminGuard, peer: &str, headers: &[(&str, &str)]| {
+            let request = headers.iter().fold(Request::get("/status"), |request, (name, value)| request.header(*name, *value));
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            guard.check_process(&head, peer.parse().unwrap()).map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
+        };
+        let host = ("host", "127.0.0.1");
+        assert_eq!(with(&AdminGuard::default(), "127.0.0.1", &[host]), 200);
+        assert_eq!(with(&AdminGuard::default(), "127.0.0.1", &[("host", "evil.test")]), 421);
+        let guard = AdminGuard { token: Some(sha256("a-token-of-enough-bytes")), ..AdminGuard::default() };
+        assert_eq!((with(&guard, "127.0.0.1", &[host]), with(&guard, "10.0.0.2", &[host])), (401, 401));
+        assert_eq!(with(&guard, "10.0.0.2", &[host, ("authorization", "Bearer a-token-of-enough-bytes")]), 200);
+    }
+
+    #[test]
+    fn metrics_are_for_scrapers_of_the_network_and_not_for_names_that_lead_here() {
+        let asked = |host: &str, peer: &str| {
+            let (head, ()) = Request::get("/metrics").header("host", host).body(()).unwrap().into_parts();
+            AdminGuard::default().check_metrics(&head, peer.parse().unwrap()).is_ok()
+        };
+        assert!(asked("pailou.default.svc:15000", "10.0.0.2") && asked("localhost:15000", "127.0.0.1") && asked("[::1]", "::1"));
+        for loopback in ["127.0.0.1", "127.0.0.6", "::1", "::ffff:127.0.0.1"] {
+            assert!(!asked("evil.test", loopback), "{loopback}");
+        }
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    fmt::Write as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,7 +16,10 @@ use tokio::{
     time::{self, MissedTickBehavior},
 };
 
-use super::state::{AdminState, Component};
+use super::{
+    STREAM_LIMIT,
+    state::{AdminState, Component},
+};
 
 /// Viewers at the same time.
 pub(super) const MAX_VIEWERS: usize = 16;
@@ -25,8 +27,6 @@ pub(super) const MAX_VIEWERS: usize = 16;
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Samples older than this are of no use to a viewer.
 const MAX_AGE: Duration = Duration::from_secs(300);
-/// Bytes that a viewer gets at once: what was kept comes in pieces.
-const MAX_BATCH: usize = 32 << 10;
 /// Bytes of all samples that are kept.
 const MAX_KEPT: usize = 1 << 20;
 
@@ -48,7 +48,8 @@ struct Kept {
 struct Sample {
     number: u64,
     taken: Instant,
-    json: Bytes,
+    /// Framed for the stream, and shared by all viewers: one that does not read holds no copy.
+    event: Bytes,
 }
 
 /// A place among the viewers.
@@ -85,48 +86,38 @@ impl Overviews {
         kept.is_sampling
     }
 
-    fn push(&self, json: Bytes, now: Instant) {
+    fn push(&self, json: &str, now: Instant) {
         let mut kept = self.kept.lock();
         let number = *self.newest.borrow() + 1;
-        kept.bytes += json.len();
-        kept.samples.push_back(Sample { number, taken: now, json });
+        let event = Bytes::from(format!("id: {number}\nevent: sample\ndata: {json}\n\n"));
+        kept.bytes += event.len();
+        kept.samples.push_back(Sample { number, taken: now, event });
         kept.forget(now);
-        drop(kept);
+        // Under the lock, so that a viewer sees no sample beyond the newest.
         self.newest.send_replace(number);
     }
 
-    /// Events of the first samples after that number, which moves on; none if there are none.
-    fn after(&self, seen: &mut u64, now: Instant) -> String {
+    /// The event of the first sample after that number, which moves on; `None` if there is none.
+    fn after(&self, seen: &mut u64, now: Instant) -> Option<Bytes> {
         let mut kept = self.kept.lock();
         kept.forget(now);
-        let mut text = String::new();
-        let before = *seen;
-        for sample in kept.samples.iter().filter(|sample| sample.number > before) {
-            if !text.is_empty() && text.len() + sample.json.len() > MAX_BATCH {
-                return text;
-            }
-            *seen = sample.number;
-            let _ = write!(text, "id: {}\nevent: sample\ndata: ", sample.number);
-            text.push_str(&String::from_utf8_lossy(&sample.json));
-            text.push_str("\n\n");
-        }
-        if text.is_empty() {
-            // All of them have been let go of.
-            *seen = *self.newest.borrow();
-        }
-        text
+        let first = kept.samples.partition_point(|sample| sample.number <= *seen);
+        let sample = kept.samples.get(first);
+        // Without one, all of them have been let go of.
+        *seen = sample.map_or(*self.newest.borrow(), |sample| sample.number);
+        sample.map(|sample| sample.event.clone())
     }
 }
 
 impl Kept {
-    /// Lets go of what is too old or too much.
+    /// Lets go of what is too old or too much. The last one is never too much.
     fn forget(&mut self, now: Instant) {
         while let Some(first) = self.samples.front() {
             let is_old = now.saturating_duration_since(first.taken) > MAX_AGE;
-            if !is_old && self.bytes <= MAX_KEPT {
+            if !is_old && (self.bytes <= MAX_KEPT || self.samples.len() == 1) {
                 return;
             }
-            self.bytes -= first.json.len();
+            self.bytes -= first.event.len();
             self.samples.pop_front();
         }
     }
@@ -143,7 +134,7 @@ pub(super) fn stream<C: Component>(state: &Arc<AdminState<C>>, head: &Parts) -> 
     // A number that was never given is of a former process.
     let seen = if last > *newest.borrow() { 0 } else { last };
     let (send, receive) = mpsc::channel(1);
-    tokio::spawn(follow(viewer, newest, seen, send));
+    tokio::spawn(follow(viewer, newest, seen, send, STREAM_LIMIT));
     Some(receive)
 }
 
@@ -157,22 +148,26 @@ async fn sample<C: Component>(state: Arc<AdminState<C>>) {
         if !overviews.goes_on() {
             return;
         }
-        overviews.push(state.overview_line().into(), Instant::now());
+        overviews.push(&state.overview_line(), Instant::now());
     }
 }
 
-/// Sends samples until the viewer has gone. A slow one is waited for, and loses what was let go of meanwhile.
-async fn follow(viewer: Viewer, mut newest: watch::Receiver<u64>, mut seen: u64, send: mpsc::Sender<Bytes>) {
-    loop {
-        let text = viewer.0.after(&mut seen, Instant::now());
-        if !text.is_empty() && send.send(text.into()).await.is_err() {
-            return;
+/// Sends samples until the viewer has gone, or its time is over. A slow one is waited for, and loses what was let go of meanwhile.
+async fn follow(viewer: Viewer, mut newest: watch::Receiver<u64>, mut seen: u64, send: mpsc::Sender<Bytes>, limit: Duration) {
+    let following = async {
+        loop {
+            while let Some(event) = viewer.0.after(&mut seen, Instant::now()) {
+                if send.send(event).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                changed = newest.wait_for(|newest| *newest > seen) => if changed.is_err() { return },
+                () = send.closed() => return,
+            }
         }
-        tokio::select! {
-            changed = newest.wait_for(|newest| *newest > seen) => if changed.is_err() { return },
-            () = send.closed() => return,
-        }
-    }
+    };
+    let _ = time::timeout(limit, following).await;
 }
 
 #[cfg(test)]
@@ -183,28 +178,60 @@ mod tests {
     fn samples_are_bounded_in_age_and_bytes() {
         let overviews = Overviews::default();
         let start = Instant::now();
-        overviews.push("{\"first\":1}".into(), start);
-        overviews.push("{\"second\":1}".into(), start + Duration::from_secs(299));
+        overviews.push("{\"first\":1}", start);
+        overviews.push("{\"second\":1}", start + Duration::from_secs(299));
         let mut seen = 0;
-        let text = overviews.after(&mut seen, start + Duration::from_secs(300));
-        assert_eq!(text, "id: 1\nevent: sample\ndata: {\"first\":1}\n\nid: 2\nevent: sample\ndata: {\"second\":1}\n\n");
-        assert_eq!((seen, overviews.after(&mut seen, start)), (2, String::new()));
-        let text = overviews.after(&mut 0, start + Duration::from_secs(301));
-        assert!(text.starts_with("id: 2\n"), "{text}");
+        let event = overviews.after(&mut seen, start + Duration::from_secs(300));
+        assert_eq!(event.as_deref(), Some(&b"id: 1\nevent: sample\ndata: {\"first\":1}\n\n"[..]));
+        let event = overviews.after(&mut seen, start + Duration::from_secs(300));
+        assert_eq!(event.as_deref(), Some(&b"id: 2\nevent: sample\ndata: {\"second\":1}\n\n"[..]));
+        assert_eq!((overviews.after(&mut seen, start), seen), (None, 2));
+        let event = overviews.after(&mut 0, start + Duration::from_secs(301)).unwrap();
+        assert!(event.starts_with(b"id: 2\n"), "{event:?}");
         for _ in 0..100 {
-            overviews.push(vec![b' '; 100_000].into(), start);
+            overviews.push(&" ".repeat(100_000), start);
         }
-        let (mut seen, mut batches) = (0, 0);
-        while !overviews.after(&mut seen, start).is_empty() {
-            batches += 1;
+        let (mut seen, mut events) = (0, 0);
+        while overviews.after(&mut seen, start).is_some() {
+            events += 1;
         }
-        assert_eq!((seen, batches), (102, MAX_KEPT / 100_000), "each is larger than a batch");
+        assert_eq!((seen, events), (102, MAX_KEPT / 100_000));
         let (mut seen, long_after) = (0, start + Duration::from_secs(1000));
-        assert_eq!((overviews.after(&mut seen, long_after), seen), (String::new(), 102), "nobody waits for what is gone");
-        overviews.push("{}".into(), long_after);
-        assert_eq!(overviews.after(&mut seen, long_after).lines().next(), Some("id: 103"));
+        assert_eq!((overviews.after(&mut seen, long_after), seen), (None, 102), "nobody waits for what is gone");
+        overviews.push("{}", long_after);
+        let event = overviews.after(&mut seen, long_after).unwrap();
+        assert!(event.starts_with(b"id: 103\n"));
         let kept = overviews.kept.lock();
-        assert_eq!((kept.bytes, kept.samples.len()), (2, 1));
+        assert_eq!((kept.bytes, kept.samples.len()), (event.len(), 1));
+    }
+
+    #[test]
+    fn a_sample_larger_than_all_that_is_kept_is_sent_all_the_same() {
+        let (overviews, now, mut seen) = (Overviews::default(), Instant::now(), 0);
+        overviews.push("{}", now);
+        overviews.push(&" ".repeat(2 * MAX_KEPT), now);
+        assert!(overviews.after(&mut seen, now).is_some_and(|event| event.len() > 2 * MAX_KEPT));
+        assert_eq!((seen, overviews.after(&mut seen, now)), (2, None));
+        overviews.push("{}", now);
+        assert_eq!(overviews.kept.lock().samples.len(), 1);
+    }
+
+    #[test]
+    fn viewers_that_do_not_read_share_what_is_kept() {
+        let (overviews, now) = (Overviews::default(), Instant::now());
+        overviews.push("{}", now);
+        let [one, other] = [0, 0].map(|mut seen| overviews.after(&mut seen, now).unwrap());
+        assert_eq!(one.as_ptr(), other.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_by_itself_before_its_connection_does() {
+        let overviews = Arc::new(Overviews::default());
+        let (viewer, _) = overviews.enter().unwrap();
+        overviews.push("{}", Instant::now());
+        let (send, mut events) = mpsc::channel(1);
+        tokio::spawn(follow(viewer, overviews.newest.subscribe(), 0, send, Duration::ZERO));
+        assert!(events.recv().await.is_some() && events.recv().await.is_none());
     }
 
     #[test]

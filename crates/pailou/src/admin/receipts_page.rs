@@ -5,14 +5,14 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use hyper::{StatusCode, body::Bytes, http::request::Parts};
 use pailou_proxy::{
     Proxy,
-    receipts::{MAX_VIEWERS, ReceiptFilter, StoredReceipt, Viewer},
+    receipts::{MAX_VIEWERS, NewestReceipts, ReceiptFilter, Viewer},
 };
 use tokio::{
     sync::mpsc,
     time::{self, Instant},
 };
 
-use super::query;
+use super::{STREAM_LIMIT, query};
 
 /// Receipts of an answer that does not say how many.
 const DEFAULT_LIMIT: usize = 50;
@@ -56,10 +56,10 @@ fn statuses(text: &str) -> Option<(u16, u16)> {
     text.parse().ok().map(|status| (status, status))
 }
 
-/// The newest receipts, as one document.
-pub(crate) fn list(receipts: &[Arc<StoredReceipt>]) -> String {
-    let mut text = "{\"schema\":\"pailou.receipts/v1\",\"receipts\":[".to_owned();
-    for (at, receipt) in receipts.iter().enumerate() {
+/// The newest receipts, as one document with the number that they end at: a stream after it misses none.
+pub(crate) fn list(newest: &NewestReceipts) -> String {
+    let mut text = format!("{{\"schema\":\"pailou.receipts/v1\",\"last\":{},\"receipts\":[", newest.last);
+    for (at, receipt) in newest.receipts.iter().enumerate() {
         text.push_str(if at == 0 { "\n" } else { ",\n" });
         text.push_str(&receipt.json);
     }
@@ -92,22 +92,24 @@ fn seen_before(last_event: Option<u64>, newest: u64) -> u64 {
     last_event.map_or(newest, |last| if last > newest { 0 } else { last })
 }
 
+/// Sends news until the viewer has gone, or its time is over.
+async fn follow(proxy: Arc<Proxy>, viewer: Viewer, filter: ReceiptFilter, seen: u64, send: mpsc::Sender<Bytes>) {
+    let _ = time::timeout(STREAM_LIMIT, send_news(proxy, viewer, filter, seen, send)).await;
+}
+
 /// Sends news until the viewer has gone. A slow one is waited for, and loses what the ring has let go of meanwhile.
-async fn follow(proxy: Arc<Proxy>, mut viewer: Viewer, filter: ReceiptFilter, mut seen: u64, send: mpsc::Sender<Bytes>) {
-    if send.send(Bytes::from_static(b"retry: 2000\n\n")).await.is_err() {
+async fn send_news(proxy: Arc<Proxy>, mut viewer: Viewer, filter: ReceiptFilter, mut seen: u64, send: mpsc::Sender<Bytes>) {
+    // The number: one that comes back before the first news misses none.
+    if send.send(format!("retry: 2000\nid: {seen}\n\n").into()).await.is_err() {
         return;
     }
     let mut quiet_until = Instant::now() + KEEP_ALIVE_INTERVAL;
     loop {
-        let mut text = tokio::select! {
+        let text = tokio::select! {
             () = viewer.news_after(seen) => news(&proxy, &filter, &mut seen),
-            () = time::sleep_until(quiet_until) => String::new(),
+            () = time::sleep_until(quiet_until) => ": nothing new\n\n".to_owned(),
             () = send.closed() => return,
         };
-        // News that the viewer does not want keep no stream alive.
-        if text.is_empty() && Instant::now() >= quiet_until {
-            text.push_str(": nothing new\n\n");
-        }
         if !text.is_empty() {
             quiet_until = Instant::now() + KEEP_ALIVE_INTERVAL;
             if send.send(text.into()).await.is_err() {
@@ -125,11 +127,17 @@ fn news(proxy: &Proxy, filter: &ReceiptFilter, seen: &mut u64) -> String {
     if news.lost > 0 {
         let _ = write!(text, "event: lost\ndata: {{\"lost\":{}}}\n\n", news.lost);
     }
+    let mut named = None;
     for receipt in &news.receipts {
         *seen = receipt.sequence;
         if filter.holds(receipt) {
+            named = Some(receipt.sequence);
             let _ = write!(text, "id: {}\nevent: receipt\ndata: {}\n\n", receipt.sequence, receipt.json);
         }
+    }
+    // A viewer that comes back is not to be told that it has lost what it did not want.
+    if !news.receipts.is_empty() && named != Some(*seen) {
+        let _ = write!(text, "id: {seen}\n\n");
     }
     text
 }

@@ -95,7 +95,7 @@ fn receipts(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
         None => json(receipts_page::list(&proxy.receipts().newest(&query.filter, query.limit))),
         Some("stream") if head.method == Method::HEAD => content("text/event-stream", AdminBody::text("")),
         Some("stream") => match receipts_page::stream(proxy, query, head) {
-            Ok(events) => content("text/event-stream", AdminBody::Events(events)),
+            Ok(events) => content("text/event-stream", AdminBody::events(events)),
             Err((status, message)) => text(status, message),
         },
         Some(id) => {

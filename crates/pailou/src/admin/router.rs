@@ -11,31 +11,49 @@ use super::{
     object_rows::PageQuery,
     overview_stream, requests,
     response::{content, json, only, refused, sentence, text},
-    state::{AdminState, Component, pretty},
+    state::{AdminState, Component, MAX_REQUESTS, pretty},
     try_out,
 };
 
 /// Content type of OpenMetrics, the variant of Prometheus's text format that Prometheus reads.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// What there is, for clients that are no browser.
+/// All paths, for clients that are no browser.
 const PATHS: &str = "/healthz\n/readyz\n/metrics\n/overview\n/routes\n/objects\n/status\n/limits\n/receipts\n/explain\n/try\n";
 /// Content type of server-sent events.
 const EVENTS: &str = "text/event-stream";
 
-/// Answers a request of this peer.
+/// Answers a request of this peer. Probes need no place among the requests.
 pub(super) async fn answer<C: Component>(
     request: Request<Incoming>,
     peer: IpAddr,
     state: &Arc<AdminState<C>>,
 ) -> Response<AdminBody> {
     let (head, body) = request.into_parts();
+    if let (&Method::GET | &Method::HEAD, "/healthz" | "/readyz") = (&head.method, head.uri.path()) {
+        return probe(head.uri.path(), state);
+    }
+    let Ok(permit) = state.requests().clone().try_acquire_owned() else {
+        return sentence(StatusCode::SERVICE_UNAVAILABLE, &format_args!("{MAX_REQUESTS} requests are answered already"));
+    };
+    answer_one(&head, body, peer, state).await.map(|body| body.with(permit))
+}
+
+fn probe(path: &str, state: &AdminState<impl Component>) -> Response<AdminBody> {
+    match path {
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        _ if state.is_ready() => text(StatusCode::OK, "ready\n"),
+        _ => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+async fn answer_one<C: Component>(head: &Parts, body: Incoming, peer: IpAddr, state: &Arc<AdminState<C>>) -> Response<AdminBody> {
     let path = head.uri.path();
     match state.component().proxy() {
-        _ if matches!(path, "/overview" | "/overview/stream" | "/routes" | "/objects") => match state.guard().check(&head, peer) {
-            Ok(()) => overview(&head, state),
+        _ if matches!(path, "/overview" | "/overview/stream" | "/routes" | "/objects") => match state.guard().check(head, peer) {
+            Ok(()) => overview(head, state),
             Err(refusal) => refused(refusal),
         },
-        Some(proxy) if path == "/try" => match (state.guard().check(&head, peer), &head.method) {
+        Some(proxy) if path == "/try" => match (state.guard().check(head, peer), &head.method) {
             (Err(refusal), _) => refused(refusal),
             (Ok(()), &Method::GET) => json(pretty(&try_out::form(proxy, state.guard().allows_tries()))),
             (Ok(()), &Method::POST) if state.guard().allows_tries() => try_out::send(body, proxy, state.tries()).await,
@@ -44,13 +62,13 @@ pub(super) async fn answer<C: Component>(
             }
             (Ok(()), _) => only("GET, POST"),
         },
-        Some(proxy) if requests::is_of_requests(path) => match state.guard().check(&head, peer) {
-            Ok(()) => requests::answer(&head, body, proxy).await,
+        Some(proxy) if requests::is_of_requests(path) => match state.guard().check(head, peer) {
+            Ok(()) => requests::answer(head, body, proxy).await,
             Err(refusal) => refused(refusal),
         },
         _ if !matches!(head.method, Method::GET | Method::HEAD) => only("GET, HEAD"),
-        _ if path == "/" || path.starts_with(assets::PREFIX) => page(&head, state),
-        _ => answer_of_process(&head, state),
+        _ if path == "/" || path.starts_with(assets::PREFIX) => page(head, state),
+        _ => answer_of_process(head, peer, state),
     }
 }
 
@@ -58,7 +76,7 @@ pub(super) async fn answer<C: Component>(
 fn overview<C: Component>(head: &Parts, state: &Arc<AdminState<C>>) -> Response<AdminBody> {
     match (&head.method, head.uri.path()) {
         (&Method::GET, "/overview/stream") => match overview_stream::stream(state, head) {
-            Some(events) => content(EVENTS, AdminBody::Events(events)),
+            Some(events) => content(EVENTS, AdminBody::events(events)),
             None => {
                 let words = format_args!("{} look at the overview already", overview_stream::MAX_VIEWERS);
                 sentence(StatusCode::SERVICE_UNAVAILABLE, &words)
@@ -90,23 +108,22 @@ fn page(head: &Parts, state: &AdminState<impl Component>) -> Response<AdminBody>
     }
 }
 
-fn answer_of_process(head: &Parts, state: &AdminState<impl Component>) -> Response<AdminBody> {
-    let component = state.component();
-    match head.uri.path() {
-        // The cluster and Prometheus ask for these by names of their own.
-        "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if state.is_ready() => text(StatusCode::OK, "ready\n"),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        "/metrics" => content(OPEN_METRICS, AdminBody::text(metrics(component))),
-        path => match (state.guard().check_origin(head), path) {
-            (Err(refusal), _) => refused(refusal),
-            (Ok(()), "/status") => json(component.status()),
-            (Ok(()), "/limits") => match component.limits(&LimitsPage::of_query(head.uri.query().unwrap_or_default())) {
-                Some(page) => json(page),
-                None => text(StatusCode::NOT_FOUND, "only a gateway has limits\n"),
-            },
-            (Ok(()), _) => text(StatusCode::NOT_FOUND, format!("there are\n{PATHS}")),
+fn answer_of_process(head: &Parts, peer: IpAddr, state: &AdminState<impl Component>) -> Response<AdminBody> {
+    let (component, path) = (state.component(), head.uri.path());
+    let checked = match path {
+        "/metrics" => state.guard().check_metrics(head, peer),
+        "/status" | "/limits" => state.guard().check_process(head, peer),
+        _ => state.guard().check_origin(head),
+    };
+    match (checked, path) {
+        (Err(refusal), _) => refused(refusal),
+        (Ok(()), "/metrics") => content(OPEN_METRICS, AdminBody::text(metrics(component))),
+        (Ok(()), "/status") => json(component.status()),
+        (Ok(()), "/limits") => match component.limits(&LimitsPage::of_query(head.uri.query().unwrap_or_default())) {
+            Some(page) => json(page),
+            None => text(StatusCode::NOT_FOUND, "only a gateway has limits\n"),
         },
+        (Ok(()), _) => text(StatusCode::NOT_FOUND, format!("there are\n{PATHS}")),
     }
 }
 

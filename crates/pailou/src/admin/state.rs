@@ -30,6 +30,9 @@ use crate::{
     source::{Problem, Strictness},
 };
 
+/// Requests answered at the same time, probes apart: viewers, tries and those who wait for a receipt are less than that.
+pub(super) const MAX_REQUESTS: usize = 64;
+
 /// Part of a process that serves: a gateway, a controller or a picker.
 pub(crate) trait Component: Send + Sync + 'static {
     /// Whether it can take requests.
@@ -66,6 +69,7 @@ pub(crate) struct AdminState<C> {
     started: Instant,
     overviews: Arc<Overviews>,
     tries: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
 }
 
 impl<C: Component> AdminState<C> {
@@ -78,6 +82,7 @@ impl<C: Component> AdminState<C> {
             started: Instant::now(),
             overviews: Arc::default(),
             tries: Arc::new(Semaphore::new(MAX_TRIES)),
+            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
         }
     }
 
@@ -104,6 +109,11 @@ impl<C: Component> AdminState<C> {
     /// Places of requests that operators try.
     pub(super) fn tries(&self) -> &Arc<Semaphore> {
         &self.tries
+    }
+
+    /// Places of requests, probes apart.
+    pub(super) fn requests(&self) -> &Arc<Semaphore> {
+        &self.requests
     }
 
     /// The process as a whole now, as a line of JSON.

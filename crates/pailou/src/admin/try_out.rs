@@ -13,7 +13,7 @@ use std::{
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::{Body as _, Bytes, Incoming},
+    body::{Body, Bytes, Incoming},
     client::conn::http1,
     header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue},
 };
@@ -26,10 +26,11 @@ use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinHandle,
-    time,
+    time::{self, Instant},
 };
 
 use super::{
+    REQUEST_LIMIT,
     body::AdminBody,
     response::{content, sentence, text},
 };
@@ -42,6 +43,9 @@ const MAX_DOCUMENT: usize = 4 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a connection to the listener may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time of a try as a whole: less than a request to this endpoint may take.
+const TRY_TIMEOUT: Duration = Duration::from_secs(240);
+const _: () = assert!(TRY_TIMEOUT.as_secs() < REQUEST_LIMIT.as_secs());
 /// Most headers.
 const MAX_HEADERS: usize = 64;
 /// Most models that are suggested.
@@ -100,7 +104,7 @@ enum TryError {
     TooManyHeaders,
 }
 
-/// What can be tried, for the page's form.
+/// Listeners and models that can be tried, for the page's form.
 pub(super) fn form(proxy: &Proxy, is_on: bool) -> Value {
     let snapshot = proxy.snapshot().unwrap_or_default();
     let listeners = snapshot.ports.iter().filter(|port| matches!(port.service, PortService::Http(_) | PortService::Tls(_)));
@@ -139,8 +143,10 @@ pub(super) async fn send(document: Incoming, proxy: &Proxy, places: &Arc<Semapho
         Ok(prepared) => prepared,
         Err(error) => return sentence(StatusCode::BAD_REQUEST, &error),
     };
-    match exchange(address, request).await {
-        Ok((response, connection)) => relayed(response, connection, place),
+    let end = Instant::now() + TRY_TIMEOUT;
+    let answered = time::timeout_at(end, exchange(address, request)).await;
+    match answered.unwrap_or_else(|_| Err(late())) {
+        Ok((response, connection)) => relayed(response, connection, place, end),
         Err(error) => sentence(StatusCode::BAD_GATEWAY, &format_args!("no answer from the listener at {address}: {error}")),
     }
 }
@@ -219,15 +225,15 @@ async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> io::Res
 }
 
 /// The response in a form in which no browser takes it for a page of this endpoint.
-fn relayed(response: Response<Incoming>, connection: Connection, place: OwnedSemaphorePermit) -> Response<AdminBody> {
+fn relayed(response: Response<Incoming>, connection: Connection, place: OwnedSemaphorePermit, end: Instant) -> Response<AdminBody> {
     let (head, body) = response.into_parts();
     let is_empty = body.is_end_stream();
     let (send, receive) = mpsc::channel(1);
     tokio::spawn(async move {
         let _held = (connection, place);
-        relay(body, send).await;
+        relay(body, send, end).await;
     });
-    let body = if is_empty { AdminBody::text("") } else { AdminBody::Relayed(receive) };
+    let body = if is_empty { AdminBody::text("") } else { AdminBody::relayed(receive) };
     let mut response = content("text/plain; charset=utf-8", body);
     let headers = response.headers_mut();
     headers.insert("x-pailou-try-status", HeaderValue::from(head.status.as_u16()));
@@ -239,8 +245,15 @@ fn relayed(response: Response<Incoming>, connection: Connection, place: OwnedSem
     response
 }
 
-/// Hands the body on as it comes, until it ends or nobody reads it any more.
-async fn relay(mut body: Incoming, send: mpsc::Sender<io::Result<Bytes>>) {
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("a request is tried for {} s at most", TRY_TIMEOUT.as_secs()))
+}
+
+/// Hands the body on as it comes, until it ends or nobody reads it any more. One that is late breaks off, as it is not whole.
+async fn relay<B>(mut body: B, send: mpsc::Sender<io::Result<Bytes>>, end: Instant)
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
     loop {
         let piece = tokio::select! {
             frame = body.frame() => match frame {
@@ -251,6 +264,7 @@ async fn relay(mut body: Incoming, send: mpsc::Sender<io::Result<Bytes>>) {
                 },
                 Some(Err(error)) => Err(io::Error::other(error)),
             },
+            () = time::sleep_until(end) => Err(late()),
             () = send.closed() => return,
         };
         let is_broken = piece.is_err();
@@ -276,6 +290,15 @@ mod tests {
         let request = read(json!({"listener": 80, "host": "a.test", "path": "/x?y=z", "headers": {"x-team": "red"}})).unwrap();
         assert_eq!((request.method(), request.uri().query()), (&Method::GET, Some("y=z")));
         assert_eq!((&request.headers()[HOST], &request.headers()["x-team"]), (&"a.test".parse().unwrap(), &"red".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_response_that_goes_on_for_ever_breaks_off() {
+        let (send, mut pieces) = mpsc::channel(1);
+        let (_held, events) = mpsc::channel(1);
+        tokio::spawn(relay(AdminBody::events(events), send, Instant::now()));
+        assert_eq!(pieces.recv().await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(pieces.recv().await.is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Flags of `pailou limits`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use super::ListFormat;
 
@@ -11,6 +11,9 @@ pub(crate) struct LimitsArgs {
     /// Address of the gateway's admin endpoint.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: SocketAddr,
+    /// File with the admin endpoint's token.
+    #[arg(long, value_name = "PATH", env = "PAILOU_ADMIN_TOKEN_FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
     /// Only rules whose name, NAMESPACE/POLICY/rule/NUMBER, contains this.
     #[arg(long, value_name = "TEXT")]
     pub(crate) rule: Option<String>,

@@ -6,7 +6,7 @@ use pailou_api::ObjectKey;
 use pailou_compile::status::{Condition, ConditionStatus, GatewayStatus, Severity, Status, StatusBody, Statuses};
 use parking_lot::Mutex;
 
-use super::{GatewayRow, MAX_POOLS};
+use super::{GatewayRow, MAX_POOLS, short};
 use crate::source::{Level, Problem};
 
 /// Conditions of a Gateway that a sample names.
@@ -16,7 +16,7 @@ const MAX_NAMED: usize = 3;
 #[derive(Default)]
 pub(crate) struct ObjectsCache(Mutex<Option<(Arc<Statuses>, Objects)>>);
 
-/// What a sample has of the objects.
+/// Figures of the objects for a sample.
 #[derive(Clone, Default)]
 pub(crate) struct Objects {
     /// Objects that are not served as asked, or not all of it.
@@ -78,7 +78,7 @@ fn row(key: &ObjectKey, status: &Status, gateway: &GatewayStatus) -> GatewayRow 
         attached_routes: gateway.listeners.iter().map(|listener| listener.attached_routes).sum(),
         accepted: word("Accepted").to_owned(),
         programmed: word("Programmed").to_owned(),
-        problem: (!words.is_empty()).then(|| words.join("; ")),
+        problem: (!words.is_empty()).then(|| short(words.join("; "))),
     }
 }
 

@@ -3,7 +3,7 @@
 use pailou_picker::{EndpointReport, PoolReport, QueueOutcome, QueueReport};
 use pailou_proxy::{endpoint_health::EndpointHealth, overview::PoolOverview};
 
-use super::{EndpointRow, MAX_ENDPOINTS, MAX_POOLS, PoolRow, WaitingRequests, by_name};
+use super::{EndpointRow, MAX_ENDPOINTS, MAX_POOLS, PoolRow, WaitingRequests, by_name, short};
 
 /// A pool of whatever process.
 pub(super) struct PoolEntry {
@@ -81,7 +81,7 @@ fn row(report: &EndpointReport, health: &EndpointHealth) -> EndpointRow {
         address: report.endpoint.address.to_string(),
         role: report.endpoint.role.name().to_owned(),
         state: state.to_owned(),
-        problem,
+        problem: problem.map(short),
         waiting: report.waiting,
         running: report.running,
         kv: report.kv,
@@ -139,6 +139,12 @@ mod tests {
         assert_eq!((rows[0].endpoints.len(), rows[0].endpoints_omitted), (MAX_ENDPOINTS, 1500));
         assert_eq!(rows[0].endpoints.last().unwrap().state, "ejected");
         assert_eq!(rows[0].endpoints[0].name, "engine-0000");
+    }
+
+    #[test]
+    fn a_problem_is_short_whatever_an_engine_answers() {
+        let problem = short("ü".repeat(1 << 20));
+        assert_eq!((problem.chars().count(), short("short".to_owned())), (201, "short".to_owned()));
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn while_the_api_server_does_not_answer_it_waits_and_is_not_ready() {
     controller.wait_for("cannot take Lease default/pailou-controller, retrying");
     assert_eq!(client.get("/healthz").unwrap().status, 200);
     assert_eq!(client.get("/readyz").unwrap().status, 503);
-    let metrics = client.get("/metrics").unwrap().body;
+    let metrics = client.get_with("/metrics", &[("host", "localhost")]).unwrap().body;
     let samples = exposition::parse(exposition::Format::OpenMetrics, &metrics).unwrap();
     assert!(samples.iter().any(|sample| sample.name == "pailou_controller_leader" && sample.value == 0.0), "{metrics}");
     let overview = client.get_with("/overview", &[("host", "localhost")]).unwrap();

@@ -18,7 +18,7 @@ async fn a_client_s_long_model_takes_little_room() {
     gateway.log.line("404").await;
     let newest = async {
         loop {
-            if let [receipt] = &gateway.proxy.receipts().newest(&ReceiptFilter::default(), 9)[..] {
+            if let [receipt] = &gateway.proxy.receipts().newest(&ReceiptFilter::default(), 9).receipts[..] {
                 return receipt.clone();
             }
             tokio::task::yield_now().await;
@@ -28,5 +28,5 @@ async fn a_client_s_long_model_takes_little_room() {
     assert!(receipt.model.starts_with("xxx") && receipt.model.len() <= 256 && receipt.json.len() <= 4096, "{}", receipt.json.len());
     // It is found by the model as the client gave it.
     let by_model = ReceiptFilter { model: Some("x".repeat(500)), ..ReceiptFilter::default() };
-    assert_eq!(gateway.proxy.receipts().newest(&by_model, 9).len(), 1);
+    assert_eq!(gateway.proxy.receipts().newest(&by_model, 9).receipts.len(), 1);
 }
