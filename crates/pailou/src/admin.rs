@@ -31,11 +31,11 @@ use crate::exit::Error;
 use connections::{Connections, Place};
 use state::{AdminState, Component};
 
-/// How long a request's head may take, and an idle connection be kept.
+/// Time for a request's head, for which an idle connection is kept, too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request may take with its response, so that a peer that does not read cannot keep its place.
+/// Time for a request with its response, so that a peer that does not read cannot keep its place.
 const REQUEST_LIMIT: Duration = Duration::from_secs(300);
-/// How long a stream of events goes on: it ends as a whole, before its request's time is over.
+/// Time of a stream of events: it ends as a whole, before its request's time is over.
 const STREAM_LIMIT: Duration = Duration::from_secs(280);
 const _: () = assert!(STREAM_LIMIT.as_secs() < REQUEST_LIMIT.as_secs());
 

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(crate) use made::fault;
 pub(crate) use made::{of_gateway, of_picker};
 pub(crate) use objects::{ObjectsCache, of_files};
 

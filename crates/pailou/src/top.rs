@@ -1,14 +1,17 @@
 //! `pailou top`: what the page shows, in a terminal.
 
+mod documents;
 mod feed;
 mod grid;
 mod interactive;
 mod keys;
 mod rates;
 mod screen;
+mod summary;
 mod terminal;
 mod view;
 mod views;
+mod width;
 
 use std::{
     io::{self, BufWriter, IsTerminal as _, Write},
@@ -68,7 +71,7 @@ fn print_once(source: &Source, interval: Duration) -> Result<ExitOutcome, Error>
 
 fn report(first: &Overview, second: &Overview) -> Vec<String> {
     let rates = Rates::between(first, second);
-    let mut lines = views::summary(second, &rates);
+    let mut lines = summary::summary(second, &rates);
     for grid in [views::gateways(second), views::pools(second, &rates), views::models(second, &rates)] {
         if !grid.rows.is_empty() {
             lines.push(String::new());

@@ -131,9 +131,12 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use pailou_proxy::error::Flag;
 
     use super::*;
+    use crate::overview;
 
     /// Most bytes that the page may have on its way, all files together.
     const MAX_PAGE: usize = 60 << 10;
@@ -152,6 +155,16 @@ mod tests {
         there.sort();
         served.sort();
         assert_eq!(there, served);
+    }
+
+    #[test]
+    fn the_page_knows_each_flag_and_whose_doing_it_is() {
+        let page = include_str!("../page/flags.js");
+        let (_, table) = page.split_once("const FLAGS = {").unwrap();
+        let rows = table.split_once("};").unwrap().0.lines().filter_map(|line| line.trim().split_once(": ['"));
+        let known: BTreeSet<_> = rows.map(|(code, rest)| (code, rest.split_once('\'').unwrap().0)).collect();
+        let ours: BTreeSet<_> = Flag::ALL.into_iter().map(|flag| (flag.code(), overview::fault(flag.cause()))).collect();
+        assert_eq!(known, ours);
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn counts(figures: &Figures) -> RequestCounts {
 }
 
 /// Name of a cause in JSON.
-fn fault(cause: Cause) -> &'static str {
+pub(crate) fn fault(cause: Cause) -> &'static str {
     match cause {
         Cause::Client => "client",
         Cause::Gateway => "gateway",

@@ -22,7 +22,7 @@ pub(super) struct Source {
     pub(super) token: Option<String>,
 }
 
-/// What is looked at.
+/// View that is looked at, and its filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) view: View,

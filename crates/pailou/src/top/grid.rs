@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::width;
 use crate::printable::Printable;
 
 /// Blanks between columns.
@@ -36,7 +37,7 @@ pub(super) const fn number(name: &'static str) -> Column {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cell {
     pub(super) text: String,
-    /// What it is sorted by, where that is a number.
+    /// Key of its order, where that is a number.
     value: Option<f64>,
     pub(super) tone: Tone,
 }
@@ -106,7 +107,7 @@ impl Grid {
         let mut widths: Vec<usize> = self.columns.iter().map(|column| column.name.len() + 1).collect();
         for row in rows {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.text.chars().count());
+                *width = (*width).max(width::of(&cell.text));
             }
         }
         widths
@@ -138,7 +139,7 @@ impl Grid {
 }
 
 fn pad(text: &str, width: usize, is_number: bool) -> String {
-    let blanks = " ".repeat(width.saturating_sub(text.chars().count()));
+    let blanks = " ".repeat(width.saturating_sub(width::of(text)));
     let gap = " ".repeat(GAP);
     if is_number { format!("{blanks}{text}{gap}") } else { format!("{text}{blanks}{gap}") }
 }
@@ -161,6 +162,13 @@ mod tests {
         assert_eq!(grid.plain(), ["NAME         COUNT  ", "a\\u{1b}[2J      10  ", "b                9  ", "c                1  "]);
         grid.sort(0, false);
         assert_eq!(grid.rows[0][1].text, "10");
+    }
+
+    #[test]
+    fn columns_stand_below_each_other_whatever_the_script() {
+        let row = |name: &str| vec![Cell::text(name), Cell::count(7)];
+        let grid = Grid { columns: COLUMNS, rows: vec![row("模型-模型"), row("a")] };
+        assert_eq!(grid.plain()[1..], ["模型-模型       7  ", "a               7  "]);
     }
 
     #[test]

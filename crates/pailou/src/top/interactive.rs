@@ -9,10 +9,12 @@ use tokio::{
 };
 
 use super::{
+    documents,
     feed::{News, Source, Wanted},
     grid::Grid,
     rates::Rates,
     screen::{self, Contents},
+    summary,
     terminal::Terminal,
     view::{Display, Effect, Overlay, View},
     views,
@@ -123,11 +125,11 @@ impl State {
         let mut grid = match self.display.view {
             View::Now if self.now.gateways.is_some() => views::gateways(&self.now),
             View::Now => views::pools(&self.now, &self.rates),
-            View::Routes => views::routes(self.rows()),
+            View::Routes => documents::routes(self.rows()),
             View::Pools => views::pools(&self.now, &self.rates),
             View::Models => views::models(&self.now, &self.rates),
-            View::Requests => views::requests(self.rows()),
-            View::Limits => views::limits(self.rows()),
+            View::Requests => documents::requests(self.rows()),
+            View::Limits => documents::limits(self.rows()),
         };
         // Routes are searched where they are: also beyond the rows that come.
         if self.display.view != View::Routes {
@@ -138,7 +140,7 @@ impl State {
         }
         self.grid = grid;
         self.display.cursor = self.display.cursor.min(self.grid.rows.len().saturating_sub(1));
-        let summary = views::summary(&self.now, &self.rates);
+        let summary = summary::summary(&self.now, &self.rates);
         let contents = Contents {
             display: &self.display,
             summary: &summary,

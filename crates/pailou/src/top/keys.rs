@@ -45,7 +45,8 @@ fn first(bytes: &[u8]) -> (Option<Key>, usize) {
         _ => {
             let length = bytes.iter().skip(1).take_while(|byte| **byte & 0xc0 == 0x80).count() + 1;
             let character = std::str::from_utf8(&bytes[..length]).ok().and_then(|text| text.chars().next());
-            (character.map(Key::Character), length)
+            // C1 controls would act on the terminal where a text that was pasted is shown.
+            (character.filter(|character| !character.is_control()).map(Key::Character), length)
         }
     }
 }
@@ -81,5 +82,6 @@ mod tests {
         assert_eq!(parse(b"\x1b[200~\x03"), [Key::Interrupt]);
         assert_eq!(parse(&[0xff, b'q']), [Key::Character('q')]);
         assert_eq!(parse(b"\x1b[12"), []);
+        assert_eq!(parse("\u{9b}q".as_bytes()), [Key::Character('q')]);
     }
 }

@@ -3,7 +3,9 @@
 use super::{
     grid::{Cell, Grid, Tone},
     view::{Display, Overlay, View},
+    width::{self, cut},
 };
+use crate::printable::Printable;
 
 const HELP: [&str; 12] = [
     "1 … 6        Now, Routes, Pools, Models, Requests, Limits",
@@ -39,7 +41,7 @@ pub(super) fn draw(contents: &Contents<'_>, (width, height): (usize, usize)) -> 
     let Contents { display, summary, grid, problem, .. } = contents;
     let mut lines = vec![bar(display.view, width)];
     let shown = if display.view == View::Now { summary.len() } else { 1 };
-    lines.extend(summary.iter().take(shown).map(|line| cut(line, width)));
+    lines.extend(summary.iter().take(shown).map(|line| cut(line, width).to_owned()));
     lines.push(String::new());
     let room = height.saturating_sub(lines.len() + 1);
     match display.overlay {
@@ -91,7 +93,7 @@ fn coloured(row: &[(String, Tone)], width: usize, has_colour: bool, is_at_cursor
     let mut left = width;
     for (text, tone) in row {
         let text = cut(text, left);
-        left -= text.chars().count();
+        left -= width::of(text);
         let colour = match tone {
             Tone::Plain => None,
             Tone::Good => Some(32),
@@ -100,7 +102,7 @@ fn coloured(row: &[(String, Tone)], width: usize, has_colour: bool, is_at_cursor
         };
         match colour.filter(|_| has_colour && !is_at_cursor) {
             Some(colour) => line.push_str(&format!("\x1b[{colour}m{text}\x1b[0m")),
-            None => line.push_str(&text),
+            None => line.push_str(text),
         }
     }
     if is_at_cursor { format!("\x1b[7m{line}\x1b[0m") } else { line }
@@ -108,27 +110,22 @@ fn coloured(row: &[(String, Tone)], width: usize, has_colour: bool, is_at_cursor
 
 fn window(lines: &[String], top: usize, room: usize, width: usize) -> Vec<String> {
     let top = top.min(lines.len().saturating_sub(room));
-    lines.iter().skip(top).take(room).map(|line| cut(line, width)).collect()
+    lines.iter().skip(top).take(room).map(|line| cut(line, width).to_owned()).collect()
 }
 
 fn foot(display: &Display, rows: usize, problem: Option<&str>, width: usize) -> String {
     if let Some(problem) = problem {
-        return format!("\x1b[7m{}\x1b[0m", cut(&format!(" {problem}; trying again "), width));
+        return format!("\x1b[7m{}\x1b[0m", cut(&format!(" {}; trying again ", Printable(problem)), width));
     }
     let filter = match (display.is_typing, display.filter()) {
-        (true, text) => format!("/{text}_"),
+        (true, text) => format!("/{}_", Printable(text)),
         (false, "") => String::new(),
-        (false, text) => format!("/{text}  Esc clears"),
+        (false, text) => format!("/{}  Esc clears", Printable(text)),
     };
     let rows = match (display.view, rows) {
         (View::Now, _) => String::new(),
         (_, 1) => "1 row  ".to_owned(),
         (_, rows) => format!("{rows} rows  "),
     };
-    cut(&format!("{rows}{filter}  ? help  q quit"), width)
-}
-
-/// At most so many characters.
-fn cut(text: &str, width: usize) -> String {
-    text.chars().take(width).collect()
+    cut(&format!("{rows}{filter}  ? help  q quit"), width).to_owned()
 }

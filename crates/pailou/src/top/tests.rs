@@ -1,4 +1,4 @@
-//! What a terminal shows of a gateway.
+//! Lines that a terminal shows of a gateway.
 
 use serde_json::json;
 
@@ -47,7 +47,7 @@ fn drawn(display: &Display, size: (usize, usize), has_colour: bool) -> Vec<Strin
     let (before, now) = (sample(10.0, 100), sample(12.0, 120));
     let rates = Rates::between(&before, &now);
     let grid = views::pools(&now, &rates);
-    let summary = views::summary(&now, &rates);
+    let summary = summary::summary(&now, &rates);
     let contents = Contents { display, summary: &summary, grid: &grid, receipt: Vec::new(), problem: None, has_colour };
     screen::draw(&contents, size).0
 }
@@ -68,6 +68,17 @@ fn a_screen_is_as_large_as_the_terminal() {
 }
 
 #[test]
+fn the_foot_shows_a_text_and_lets_it_do_nothing() {
+    let mut display = Display::new();
+    display.view = View::Pools;
+    for key in "/模\u{9b}2J".chars() {
+        display.press(keys::Key::Character(key), 2, 2, 2);
+    }
+    let foot = drawn(&display, (80, 10), false).pop().unwrap();
+    assert!(foot.contains(r"/模\u{9b}2J_"), "{foot:?}");
+}
+
+#[test]
 fn colour_goes_with_words_and_can_be_left_out() {
     let mut display = Display::new();
     display.view = View::Pools;
@@ -77,7 +88,7 @@ fn colour_goes_with_words_and_can_be_left_out() {
 
 #[test]
 fn rows_of_other_documents_are_read_without_what_they_lack() {
-    let routes = views::routes(&json!({"routes": [
+    let routes = documents::routes(&json!({"routes": [
         {"kind": "HTTPRoute", "name": "a/b", "severity": "error", "rules": [], "conditions": [{"severity": "error", "message": "gone"}]},
         {"kind": "HTTPRoute", "name": "a/c", "severity": "note", "rules": [{"name": "a/c/0", "matches": ["path /*"], "backends": ["x", "y"],
             "requests": 3, "errors": 0, "clientErrors": 1, "ttft": {"sum": 0.3, "count": 3}}]},
@@ -85,9 +96,9 @@ fn rows_of_other_documents_are_read_without_what_they_lack() {
     let lines = routes.plain();
     assert!(lines[1].contains("HTTPRoute a/b") && lines[1].contains("error") && lines[1].contains("gone"), "{lines:?}");
     assert!(lines[2].contains("ok") && lines[2].contains("100  ") && lines[2].contains("x; y"), "{lines:?}");
-    let requests = views::requests(&json!({"receipts": [{"request_id": "one", "time": "2026-01-01T10:00:00Z"}, {}]}));
+    let requests = documents::requests(&json!({"receipts": [{"request_id": "one", "time": "2026-01-01T10:00:00Z"}, {}]}));
     assert!(requests.plain()[1].starts_with("10:00:00Z") && requests.rows.len() == 2);
-    let limits = views::limits(&json!({"counters": [{"client": "", "spent": 8, "limit": 10, "rule": "r"}]}));
+    let limits = documents::limits(&json!({"counters": [{"client": "", "spent": 8, "limit": 10, "rule": "r"}]}));
     assert!(limits.plain()[1].contains("80  "), "{:?}", limits.plain());
-    assert!(views::limits(&serde_json::Value::Null).rows.is_empty());
+    assert!(documents::limits(&serde_json::Value::Null).rows.is_empty());
 }

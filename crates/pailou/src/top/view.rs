@@ -52,7 +52,7 @@ pub(super) struct Display {
     pub(super) overlay_top: usize,
 }
 
-/// What lies over the rows.
+/// Lines over the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overlay {
     None,
@@ -61,7 +61,7 @@ pub(super) enum Overlay {
     Receipt,
 }
 
-/// What a key has changed.
+/// Change by a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Draw,
