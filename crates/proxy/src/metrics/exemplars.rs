@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write as _,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,12 +12,25 @@ use parking_lot::Mutex;
 
 use super::durations::{BOUNDS, bucket};
 
-/// Series of a histogram that have exemplars, at most. If there are more, all are forgotten.
-const MAX_SERIES: usize = 1_000;
+/// Series of a histogram that have exemplars, at most. A further one takes the place of the one without a request for the longest time.
+const MAX_SERIES: usize = 250;
+/// Histograms that have exemplars.
+const MAX_NAMES: usize = 4;
+/// While a scrape writes them, those that change are there twice: 2 MB at most.
+const _: () = assert!(MAX_NAMES * MAX_SERIES * size_of::<Buckets>() <= 1_100_000);
 
 /// Exemplars by histogram, and by labels as they are written.
 #[derive(Default)]
-pub(super) struct Exemplars(Mutex<HashMap<&'static str, HashMap<Box<str>, Buckets>>>);
+pub(super) struct Exemplars(Mutex<ByName>);
+
+type ByName = HashMap<&'static str, HashMap<Arc<str>, Series>>;
+
+/// A series; a copy shares the exemplars until either changes.
+#[derive(Clone)]
+struct Series {
+    buckets: Arc<Buckets>,
+    latest: SystemTime,
+}
 
 type Buckets = [Option<Exemplar>; BOUNDS + 1];
 
@@ -30,49 +44,68 @@ struct Exemplar {
 impl Exemplars {
     /// Notes a request that has just ended as an example.
     pub(super) fn observe(&self, name: &'static str, labels: &[(&str, &str)], trace_id: TraceId, duration: Duration) {
-        let exemplar = Exemplar { trace_id, duration, time: SystemTime::now() };
+        let time = SystemTime::now();
+        let exemplar = Exemplar { trace_id, duration, time };
         let labels = written(labels);
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let mut all = self.0.lock();
-        let series = all.entry(name).or_default();
-        if series.len() >= MAX_SERIES && !series.contains_key(&labels) {
-            series.clear();
+        let by_labels = all.entry(name).or_default();
+        if by_labels.len() >= MAX_SERIES && !by_labels.contains_key(&labels) {
+            make_room(by_labels);
         }
-        series.entry(labels).or_insert([None; BOUNDS + 1])[bucket(nanos)] = Some(exemplar);
+        let series = by_labels.entry(labels).or_insert_with(|| Series { buckets: Arc::new([None; BOUNDS + 1]), latest: time });
+        series.latest = time;
+        Arc::make_mut(&mut series.buckets)[bucket(nanos)] = Some(exemplar);
     }
 
     /// Adds them to the buckets of metrics in OpenMetrics' format. The library that writes it takes no exemplars from elsewhere.
     pub(super) fn add_to(&self, text: &mut String) {
-        let all = self.0.lock();
-        if all.is_empty() {
-            return;
+        // Requests that end are not to wait until all the text is written.
+        let all = self.copy();
+        if !all.is_empty() {
+            *text = with_exemplars(text, &all);
         }
-        let mut added = String::with_capacity(text.len() + text.len() / 8);
-        for line in text.lines() {
-            added.push_str(line);
-            if let Some(exemplar) = all.iter().find_map(|(name, series)| of_line(line, name, series)) {
-                let Exemplar { trace_id, duration, time } = exemplar;
-                let time = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-                // Writing to a String cannot fail.
-                let _ = write!(added, " # {{trace_id=\"{trace_id}\"}} {} {time:.3}", duration.as_secs_f64());
-            }
-            added.push('\n');
-        }
-        *text = added;
+    }
+
+    fn copy(&self) -> ByName {
+        self.0.lock().clone()
     }
 }
 
+/// Lets go of the series without a request for the longest time.
+fn make_room(by_labels: &mut HashMap<Arc<str>, Series>) {
+    let oldest = by_labels.iter().min_by_key(|(_, series)| series.latest).map(|(labels, _)| Arc::clone(labels));
+    if let Some(labels) = oldest {
+        by_labels.remove(&labels);
+    }
+}
+
+fn with_exemplars(text: &str, all: &ByName) -> String {
+    let mut added = String::with_capacity(text.len() + text.len() / 8);
+    for line in text.lines() {
+        added.push_str(line);
+        if let Some(exemplar) = all.iter().find_map(|(name, by_labels)| of_line(line, name, by_labels)) {
+            let Exemplar { trace_id, duration, time } = exemplar;
+            let time = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            // Writing to a String cannot fail.
+            let _ = write!(added, " # {{trace_id=\"{trace_id}\"}} {} {time:.3}", duration.as_secs_f64());
+        }
+        added.push('\n');
+    }
+    added
+}
+
 /// The exemplar of a bucket's line.
-fn of_line<'a>(line: &str, name: &str, series: &'a HashMap<Box<str>, Buckets>) -> Option<&'a Exemplar> {
+fn of_line<'a>(line: &str, name: &str, by_labels: &'a HashMap<Arc<str>, Series>) -> Option<&'a Exemplar> {
     let rest = line.strip_prefix(name)?.strip_prefix("_bucket{le=\"")?;
     let (bound, rest) = rest.split_once("\",")?;
     let (labels, _) = rest.rsplit_once("} ")?;
     let place = if bound == "+Inf" { BOUNDS } else { bucket((bound.parse::<f64>().ok()? * 1e9).round() as u64) };
-    series.get(labels)?[place].as_ref()
+    by_labels.get(labels)?.buckets[place].as_ref()
 }
 
 /// Labels as OpenMetrics has them.
-fn written(labels: &[(&str, &str)]) -> Box<str> {
+fn written(labels: &[(&str, &str)]) -> Arc<str> {
     let mut text = String::new();
     for (name, value) in labels {
         let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -104,11 +137,33 @@ mod tests {
     }
 
     #[test]
-    fn series_with_exemplars_are_bounded() {
+    fn beyond_the_bound_the_series_that_rests_longest_makes_room() {
         let exemplars = Exemplars::default();
-        for number in 0..=MAX_SERIES {
+        let observe = |number: usize| {
             exemplars.observe("a", &[("x", &number.to_string())], TraceId::from_random(1), Duration::ZERO);
-        }
-        assert_eq!(exemplars.0.lock()["a"].len(), 1);
+            // The clock is too coarse to tell which came first.
+            let mut all = exemplars.0.lock();
+            let series = all.get_mut("a").unwrap().get_mut(&*format!("x=\"{number}\"")).unwrap();
+            series.latest = UNIX_EPOCH + Duration::from_secs(number as u64);
+        };
+        (0..=MAX_SERIES).for_each(observe);
+        let all = exemplars.copy();
+        assert_eq!(all["a"].len(), MAX_SERIES);
+        assert!(!all["a"].contains_key("x=\"0\""));
+        assert!(all["a"].contains_key(&*format!("x=\"{MAX_SERIES}\"")));
+    }
+
+    #[test]
+    fn requests_end_while_a_scrape_writes() {
+        let exemplars = Exemplars::default();
+        let (first, second) = (TraceId::from_random(1), TraceId::from_random(2));
+        exemplars.observe("a", &[("x", "y")], first, Duration::ZERO);
+        let copy = exemplars.copy();
+        exemplars.observe("a", &[("x", "y")], second, Duration::ZERO);
+        let text = "a_bucket{le=\"0.00125\",x=\"y\"} 1\n";
+        assert!(with_exemplars(text, &copy).contains(&first.to_string()));
+        let mut after = text.to_owned();
+        exemplars.add_to(&mut after);
+        assert!(after.contains(&second.to_string()), "{after}");
     }
 }
