@@ -4,6 +4,7 @@ mod bounded;
 mod by_model;
 mod by_route;
 mod durations;
+pub(crate) mod envoy_series;
 mod exemplars;
 mod faults;
 mod figures;
@@ -34,6 +35,7 @@ pub use self::figures::{ModelFigures, ModelTotals, RequestTotals, RuleFigures};
 use self::{
     by_model::ByModel,
     by_route::ByRoute,
+    envoy_series::EnvoySeries,
     exemplars::Exemplars,
     faults::Faults,
     gen_ai::GenAiCollector,
@@ -86,8 +88,10 @@ pub struct Metrics {
     exemplars: Exemplars,
     /// Time that requests spent in the gateway itself.
     overhead: Arc<WorkTimings>,
-    /// Requests and attempts, for names that tell more of them.
-    pub(crate) http: Arc<HttpSeries>,
+    /// Requests and attempts, for OpenTelemetry's names.
+    http: Arc<HttpSeries>,
+    /// The same for Envoy Gateway's.
+    pub(crate) envoy: EnvoySeries,
     /// Names that metrics have as well.
     pub(crate) names: MetricNames,
     /// Connections that are forwarded as they are, and datagrams.
@@ -132,6 +136,7 @@ impl Metrics {
             exemplars: Exemplars::default(),
             overhead: Arc::default(),
             http: Arc::default(),
+            envoy: EnvoySeries::default(),
             names,
             sessions: SessionMetrics::default(),
         };
@@ -199,14 +204,19 @@ impl Metrics {
 
     /// Counts a request that comes, for names that tell of those under way.
     pub(crate) fn begin(&self, record: &RequestRecord) {
-        if self.names.has_attempts() {
+        if self.names.http {
             self.http.begin(record);
         }
     }
 
     /// Counts an attempt that has ended.
     pub(crate) fn settle_attempt(&self, record: &RequestRecord, result: AttemptResult) {
-        self.http.settle_attempt(record, result);
+        if self.names.http {
+            self.http.settle_attempt(record, result);
+        }
+        if self.names.envoy_gateway {
+            self.envoy.settle_attempt(record, result);
+        }
     }
 
     /// Counts a request that has ended after `duration`.
@@ -215,8 +225,11 @@ impl Metrics {
         if let Some(worked) = record.worked {
             self.overhead.observe(worked);
         }
-        if self.names.has_attempts() {
+        if self.names.http {
             self.http.settle(record, duration);
+        }
+        if self.names.envoy_gateway {
+            self.envoy.settle(record, duration);
         }
         match record.flag {
             Some(flag) => self.flag(flag),
@@ -326,5 +339,33 @@ impl Collector for OverheadCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Time for which the gateway itself worked on a request, until it had the response's head";
         histograms(&mut encoder, "pailou_gateway_overhead_seconds", help, [([("process", "pailou")], self.0.distribution())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use http::{Method, Version};
+
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_only_for_the_names_that_are_wanted() {
+        let record = RequestRecord::new(SocketAddr::from(([0; 4], 0)), Method::GET, Version::HTTP_11);
+        let counted = |names| {
+            let metrics = Metrics::new(&mut Registry::default(), names);
+            metrics.begin(&record);
+            let active = metrics.http.active().values().sum::<u64>();
+            metrics.settle(&record, Duration::ZERO);
+            let (mut requests, mut ports) = (0, 0);
+            metrics.http.each_request(|_, _| requests += 1);
+            metrics.envoy.each_port(|_, _| ports += 1);
+            (active, requests, ports)
+        };
+        let none = MetricNames::default();
+        assert_eq!(counted(none), (0, 0, 0));
+        assert_eq!(counted(MetricNames { http: true, ..none }), (1, 1, 0));
+        assert_eq!(counted(MetricNames { envoy_gateway: true, ..none }), (0, 0, 1));
     }
 }

@@ -228,6 +228,39 @@ async fn dashboards_of_envoy_gateway_and_of_ack_find_their_names() {
 }
 
 #[tokio::test]
+async fn clusters_of_envoy_gateway_are_rules_that_forward_and_have_the_bytes_that_went_upstream() {
+    let engine = engine(Config::new("a", ["qwen"])).await;
+    let redirect = json!([{"filters": [{"type": "RequestRedirect", "requestRedirect": {"hostname": "elsewhere.test"}}]}]);
+    let nobody = std::net::SocketAddr::from((pailou_e2e::address::loopback(), 1));
+    let list = vec![
+        objects::gateway(),
+        objects::backend("engine", &[engine.addr()]),
+        objects::backend("nobody", &[nobody]),
+        objects::host_route("r", &["gateway.test"], everything_to(objects::to_backend("engine"))),
+        objects::host_route("redirect", &["old.test"], redirect),
+        objects::host_route("nobody", &["nobody.test"], everything_to(objects::to_backend("nobody"))),
+    ];
+    let gateway = Setup::with(list).args(["--metric-names", "envoy-gateway"]).serve().await;
+    for (host, status) in [("gateway.test", 200), ("old.test", 302), ("nobody.test", 503), ("unknown.test", 404)] {
+        assert_eq!(Call::chat("qwen", "hello").host(host).send(gateway.http()).await.status, status, "{host}");
+    }
+    let total = "envoy_http_downstream_rq_total";
+    let samples = scraped(gateway.admin(), |samples| named(samples, total).any(|sample| sample.value == 4.0)).await;
+    let name = |route: &str| format!("httproute/default/{route}/rule/0");
+    for metric in samples.iter().map(|sample| &sample.name).filter(|name| name.starts_with("envoy_cluster_")) {
+        let clusters: std::collections::BTreeSet<_> =
+            named(&samples, metric).map(|it| it.labels["envoy_cluster_name"].clone()).collect();
+        assert_eq!(Vec::from_iter(clusters), [name("nobody"), name("r")], "{metric}");
+    }
+    let bytes = |route: &str| {
+        let of = |direction| format!("envoy_cluster_upstream_cx_{direction}_bytes_total");
+        ["rx", "tx"].map(|it| value(&samples, &of(it), &[("envoy_cluster_name", &name(route))]))
+    };
+    assert!(bytes("r").iter().all(|bytes| *bytes > 0.0), "{:?}", bytes("r"));
+    assert_eq!(bytes("nobody"), [0.0, 0.0], "no connection");
+}
+
+#[tokio::test]
 async fn every_series_under_every_name_is_read_by_the_parser_of_prometheus_own_client() {
     let Some(python) = Python::with(&["prometheus_client.openmetrics.parser"]) else { return };
     let collector = Collector::start().await;

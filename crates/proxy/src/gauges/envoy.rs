@@ -11,10 +11,12 @@ use std::fmt;
 use pailou_telemetry::metric_table::Distribution;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use crate::{context::Context, runtime::Runtime, server::Ports};
-
-/// Classes of statuses.
-const CLASSES: [&str; 5] = ["1", "2", "3", "4", "5"];
+use crate::{
+    context::Context,
+    metrics::envoy_series::{Answered, CLASSES},
+    runtime::Runtime,
+    server::Ports,
+};
 
 /// Writes all of them.
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, context: &Context, runtime: &Runtime, ports: &Ports) -> fmt::Result {
@@ -23,19 +25,17 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, context: &Context, run
     clusters::encode(encoder, context, runtime)
 }
 
-/// Counters and durations of requests or attempts.
+/// Counters and durations of requests or attempts, of series whose labels are the same.
 #[derive(Default)]
-struct Answered {
+struct Total {
     by_class: [u64; CLASSES.len()],
     durations: Option<Distribution>,
 }
 
-impl Answered {
-    fn add(&mut self, status: Option<u16>, durations: Distribution) {
-        if let Some(count) = status.and_then(|status| self.by_class.get_mut(usize::from(status / 100).wrapping_sub(1))) {
-            *count += durations.count;
-        }
-        self.durations = Distribution::total(self.durations.take().into_iter().chain([durations]));
+impl Total {
+    fn add(&mut self, answered: &Answered) {
+        self.by_class.iter_mut().zip(answered.by_class()).for_each(|(sum, count)| *sum += count);
+        self.durations = Distribution::total(self.durations.take().into_iter().chain([answered.durations.distribution()]));
     }
 
     fn count(&self) -> u64 {

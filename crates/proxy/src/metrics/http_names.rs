@@ -15,14 +15,14 @@ const OTHER: &str = "other";
 pub(super) struct HttpNamesCollector(pub(super) Arc<HttpSeries>);
 
 type Label = (&'static str, Cow<'static, str>);
-/// Rows by their labels; ports, and names of rules that are others' numbers, may make several series one row.
+/// Rows by their labels; names of rules that are others' numbers may make several series one row.
 type Rows<const N: usize> = BTreeMap<[Label; N], Vec<Distribution>>;
 
 impl Collector for HttpNamesCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Self(series) = self;
         let mut requests = Rows::new();
-        series.each_request(|key, one| requests.entry(request_labels(key)).or_default().push(one.timings.distribution()));
+        series.each_request(|key, one| requests.entry(request_labels(key)).or_default().push(one.distribution()));
         let help = "From a request's head to its response's end";
         write(&mut encoder, "http_server_request_duration_seconds", help, requests)?;
         let active = series.active();

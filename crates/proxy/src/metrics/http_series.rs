@@ -1,11 +1,6 @@
-//! Series of requests and of attempts at backends, for names that tell more of them than Pailou's own do.
+//! Series of requests and of attempts at backends, for names of OpenTelemetry's, which tell more of them than Pailou's own do.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use http::{Method, StatusCode};
 use pailou_snapshot::{EndpointKey, RouteName};
@@ -22,7 +17,7 @@ const MAX_SERIES: usize = 10_000;
 
 /// Series of requests and attempts.
 pub(crate) struct HttpSeries {
-    requests: Bounded<RequestKey, RequestSeries>,
+    requests: Bounded<RequestKey, RequestTimings>,
     attempts: Bounded<AttemptKey, RequestTimings>,
     /// Requests under way.
     active: parking_lot::Mutex<BTreeMap<ActiveKey, u64>>,
@@ -38,8 +33,6 @@ pub(crate) struct RequestKey {
     pub(crate) method: &'static str,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
-    /// Port that the client came by.
-    pub(crate) port: u16,
     /// Status that the client got, if any.
     pub(crate) status: Option<u16>,
     /// Why the gateway refused it or broke it off.
@@ -58,16 +51,7 @@ pub(crate) struct AttemptKey {
     pub(crate) status: Option<u16>,
     /// Why there was none, or why its answer broke off.
     pub(crate) flag: Option<&'static str>,
-    pub(crate) route: RouteName,
     pub(crate) backend: EndpointKey,
-}
-
-/// Series of requests.
-#[derive(Default)]
-pub(crate) struct RequestSeries {
-    pub(crate) timings: RequestTimings,
-    pub(crate) request_bytes: AtomicU64,
-    pub(crate) response_bytes: AtomicU64,
 }
 
 /// Result of an attempt.
@@ -105,28 +89,21 @@ impl HttpSeries {
         let key = RequestKey {
             method,
             scheme,
-            port: record.port,
             status: record.status.map(|status| status.as_u16()),
             flag: record.flag.map(Flag::code),
             path: record.http_route.as_ref().map(|path| HttpRoute(path).to_string().into()),
             route: record.rule.as_ref().map(|rule| rule.route.clone()),
         };
-        let count = |series: &std::sync::Arc<RequestSeries>| {
-            series.timings.observe(duration);
-            series.request_bytes.fetch_add(record.request_bytes, Relaxed);
-            series.response_bytes.fetch_add(record.response_bytes, Relaxed);
-        };
-        self.requests.with(&key, || key.clone(), count);
+        self.requests.with(&key, || key.clone(), |timings| timings.observe(duration));
     }
 
     /// Counts an attempt that has ended.
     pub(crate) fn settle_attempt(&self, record: &RequestRecord, result: AttemptResult) {
-        let (Some(rule), Some(cluster)) = (&record.rule, &record.cluster) else { return };
+        let Some(cluster) = &record.cluster else { return };
         let key = AttemptKey {
             method: known_method(&record.method),
             status: result.status.map(|status| status.as_u16()),
             flag: result.flag.map(Flag::code),
-            route: rule.route.clone(),
             backend: cluster.key().endpoints.clone(),
         };
         self.attempts.with(&key, || key.clone(), |timings| timings.observe(result.took));
@@ -138,8 +115,8 @@ impl HttpSeries {
     }
 
     /// Reads the series of requests; `None` is the key of those beyond the bound.
-    pub(crate) fn each_request(&self, mut read: impl FnMut(Option<&RequestKey>, &RequestSeries)) {
-        self.requests.each(|key, series| read(key, series));
+    pub(crate) fn each_request(&self, mut read: impl FnMut(Option<&RequestKey>, &RequestTimings)) {
+        self.requests.each(|key, timings| read(key, timings));
     }
 
     /// Reads the series of attempts; `None` is the key of those beyond the bound.

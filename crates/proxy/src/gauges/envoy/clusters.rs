@@ -10,19 +10,22 @@ use pailou_snapshot::{Action, ListenerRef, Port, RouteName, Rule};
 use pailou_telemetry::metric_table::{counters, gauges, histograms};
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{Answered, CLASSES};
 use tokio::time::Instant;
 
-use crate::{cluster::ClusterState, context::Context, runtime::Runtime};
+use super::Total;
+use crate::{
+    cluster::ClusterState,
+    context::Context,
+    metrics::envoy_series::{CLASSES, MAX_CLUSTERS},
+    runtime::Runtime,
+};
 
 const CLUSTER: &str = "envoy_cluster_name";
-/// The most rules that have series.
-const MAX_CLUSTERS: usize = 10_000;
 
 /// Figures of a rule.
 #[derive(Default)]
 struct Cluster {
-    attempts: Answered,
+    attempts: Total,
     received: u64,
     sent: u64,
     endpoints: u64,
@@ -38,16 +41,11 @@ type Clusters = BTreeMap<String, Cluster>;
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, context: &Context, runtime: &Runtime) -> fmt::Result {
     let mut all = Clusters::new();
     members(&mut all, runtime);
-    let series = &context.metrics.http;
-    series.each_attempt(|key, timings| {
-        let cluster = of(&mut all, key.map(|key| &key.route));
-        cluster.attempts.add(key.and_then(|key| key.status), timings.distribution());
-    });
-    series.each_request(|key, request| {
-        let Some(rule) = key.map(|key| key.route.as_ref()) else { return };
+    context.metrics.envoy.each_cluster(|rule, series| {
         let cluster = of(&mut all, rule);
-        cluster.sent += request.request_bytes.load(Relaxed);
-        cluster.received += request.response_bytes.load(Relaxed);
+        cluster.attempts.add(&series.attempts);
+        cluster.sent += series.request_bytes.load(Relaxed);
+        cluster.received += series.response_bytes.load(Relaxed);
     });
     let rows: Vec<_> = all.iter().map(|(name, cluster)| ([(CLUSTER, name.as_str())], cluster)).collect();
     write(encoder, &rows)

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::atomic::Ordering::R
 use pailou_telemetry::metric_table::{counters, gauges, histograms};
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{Answered, CLASSES};
+use super::Total;
 use crate::{
     context::Context,
     gauges::certificates,
+    metrics::envoy_series::CLASSES,
     runtime::Runtime,
     server::{PortProtocol, Ports},
 };
@@ -18,7 +19,7 @@ const PREFIX: &str = "envoy_http_conn_manager_prefix";
 /// Figures of a port for HTTP.
 #[derive(Default)]
 struct Http {
-    requests: Answered,
+    requests: Total,
     received: u64,
     sent: u64,
     connections: u64,
@@ -28,10 +29,10 @@ struct Http {
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, context: &Context, runtime: &Runtime, ports: &Ports) -> fmt::Result {
     let ports = ports.connections();
     let mut by_prefix = BTreeMap::<String, Http>::new();
-    context.metrics.http.each_request(|key, series| {
-        let prefix = key.map_or_else(|| "other".to_owned(), |key| prefix(key.scheme == "https", key.port));
+    context.metrics.envoy.each_port(|key, series| {
+        let prefix = key.map_or_else(|| "other".to_owned(), |key| prefix(key.is_tls, key.port));
         let http = by_prefix.entry(prefix).or_default();
-        http.requests.add(key.and_then(|key| key.status), series.timings.distribution());
+        http.requests.add(&series.requests);
         http.received += series.request_bytes.load(Relaxed);
         http.sent += series.response_bytes.load(Relaxed);
     });
