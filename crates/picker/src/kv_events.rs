@@ -6,6 +6,7 @@
 
 mod connection;
 mod counters;
+#[cfg(feature = "simulation")]
 mod feed;
 mod ranks;
 mod replay;
@@ -21,6 +22,7 @@ use smallvec::SmallVec;
 use tokio::sync::{Semaphore, watch};
 
 use self::counters::EventCounters;
+#[cfg(feature = "simulation")]
 pub use self::feed::EventFeed;
 pub(crate) use self::{ranks::Ranks, subscriber::Subscribers};
 
@@ -234,6 +236,7 @@ impl KvCache {
     }
 
     /// The publisher of an endpoint that has one.
+    #[cfg(feature = "simulation")]
     fn publisher_of(&self, slot: u16) -> Option<PublisherId> {
         let known = self.known.read();
         known.publishers.iter().find(|(_, publisher)| publisher.slot == slot).map(|(id, _)| *id)

@@ -53,6 +53,7 @@ mod weighted_score;
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
 pub use self::exact_figures::ExactFigure;
 pub use self::failures::{Failures, FailuresInARow};
+#[cfg(feature = "simulation")]
 pub use self::kv_events::EventFeed;
 pub use self::metric_names::MetricNames;
 pub use self::objective::{OBJECTIVES_METRIC, Objective, ObjectiveTotals, TPOT_HEADERS, TTFT_HEADERS};

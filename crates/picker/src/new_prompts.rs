@@ -18,6 +18,27 @@ pub(crate) struct NewPromptCount(AtomicU32);
 #[derive(Debug, Default)]
 pub(crate) struct NewPrompts(AtomicU64);
 
+/// New prompt of one request, which counts at the endpoint that computes it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NewPrompt {
+    /// 0 to 1; 0 for a prompt that is not new, or in a pool where they do not count.
+    weight: f32,
+    is_counted: bool,
+}
+
+impl NewPrompt {
+    pub(crate) fn of_weight(weight: f32) -> Self {
+        Self { weight, is_counted: false }
+    }
+
+    /// Counts it at its present endpoint, or takes it back there.
+    pub(crate) fn count(&mut self, is_here: bool, endpoint: &NewPrompts, count: &NewPromptCount) {
+        if self.weight > 0.0 && std::mem::replace(&mut self.is_counted, is_here) != is_here {
+            if is_here { endpoint.add(count, self.weight) } else { endpoint.take_back(count, self.weight) }
+        }
+    }
+}
+
 /// Whether a prompt is new, of which the endpoint that has most of it has so many bytes.
 pub(crate) fn is_new(prompt_bytes: usize, most_cached: u32) -> bool {
     prompt_bytes > 0 && (most_cached as f32) < prompt_bytes as f32 * KNOWN_SHARE
@@ -29,8 +50,16 @@ impl NewPrompts {
         faded(self.0.load(Relaxed), count.0.load(Relaxed))
     }
 
+    /// Takes back one of this weight, of which a part may have faded since.
+    fn take_back(&self, count: &NewPromptCount, weight: f32) {
+        let number = count.0.load(Relaxed);
+        let left = |packed| Some(u64::from(number) << 32 | u64::from((faded(packed, number) - weight).max(0.0).to_bits()));
+        // It always has a value to store.
+        let _ = self.0.fetch_update(Relaxed, Relaxed, left);
+    }
+
     /// Adds one of this weight, 0 to 1.
-    pub(crate) fn add(&self, count: &NewPromptCount, weight: f32) {
+    fn add(&self, count: &NewPromptCount, weight: f32) {
         let number = count.0.fetch_add(1, Relaxed);
         let added = |packed| Some(u64::from(number) << 32 | u64::from((faded(packed, number) + weight).to_bits()));
         // It always has a value to store.

@@ -5,10 +5,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 use pailou_snapshot::{Criticality, RoutingStrategy};
 
 use crate::{
-    candidates::{MOST_RANKED, eligible, is_new, rank, saturation_of_pool},
+    candidates::{MOST_RANKED, are_others_there, eligible, is_new, rank, saturation_of_pool},
     endpoint::{Members, PoolEndpoint},
     judgement::{PromptLookup, judge_all, measure_all},
     load::Tokens,
+    new_prompts::NewPrompt,
     pick_request::{PickError, PickRequest},
     picked::{ExactPick, Picked, Reservation, Seen},
     prefix::Chain,
@@ -80,7 +81,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         }
     };
     drop(held);
-    note_new_prompt(&members, request, &candidates);
+    let new_prompt = new_prompt(&members, request, &candidates);
     let judged = candidates.len();
     if judged > MOST_RANKED {
         candidates.truncate(MOST_RANKED);
@@ -89,7 +90,8 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let reservation = Reservation::held(members, candidates[0].member, tokens);
     let prompt_tokens = request.tokens.map(|tokens| tokens.total() as u64);
     let timed = Timed::begin(request, &candidates[0], reservation.record(), now);
-    let seen = Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len(), prompt_tokens, timed };
+    let seen =
+        Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len(), prompt_tokens, new_prompt, timed };
     let mut picked = Picked::new(Arc::clone(shared), reservation, seen, chain);
     if let Some((exact, prompt)) = exact {
         let expected = exact.picked(picked.endpoint().slot, prompt, now);
@@ -98,12 +100,13 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     Ok(picked)
 }
 
-/// Counts a new prompt at the endpoint that gets it.
-fn note_new_prompt(members: &Members, request: &PickRequest<'_>, candidates: &[Candidate]) {
+/// Weight of the prompt, if it is new and nobody beside this gateway sends any.
+fn new_prompt(members: &Members, request: &PickRequest<'_>, candidates: &[Candidate]) -> NewPrompt {
     let bytes = request.prompt.len();
-    if members.pool.strategy == RoutingStrategy::PrefixCache && is_new(request, candidates) {
-        let endpoint = &members.endpoints[candidates[0].member as usize];
-        endpoint.new_prompts.add(&members.index.new_prompts, share_of_prompt(bytes as u32, bytes));
+    let is_counted = members.pool.strategy == RoutingStrategy::PrefixCache && !are_others_there(candidates);
+    match is_counted && is_new(request, candidates) {
+        true => NewPrompt::of_weight(share_of_prompt(bytes as u32, bytes)),
+        false => NewPrompt::default(),
     }
 }
 
@@ -126,7 +129,9 @@ pub(crate) fn hold(shared: &Arc<Shared>, addresses: &[SocketAddr], tokens: Token
     let first = ranked.first()?.member;
     members.endpoints[first as usize].record.in_flight.reserve(tokens);
     let reservation = Reservation::held(members, first, tokens);
-    let seen = Seen { ranked, judged: 0, saturation: 0.0, prompt_bytes: 0, prompt_tokens: None, timed: Timed::default() };
+    let new_prompt = NewPrompt::default();
+    let seen =
+        Seen { ranked, judged: 0, saturation: 0.0, prompt_bytes: 0, prompt_tokens: None, new_prompt, timed: Timed::default() };
     Some(Picked::new(Arc::clone(shared), reservation, seen, Chain::default()))
 }
 

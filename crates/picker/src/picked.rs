@@ -13,6 +13,7 @@ use pailou_snapshot::Endpoint;
 use crate::{
     endpoint::{EndpointRecord, Members, PoolEndpoint},
     load::Tokens,
+    new_prompts::NewPrompt,
     prefix::Chain,
     receipt::Receipt,
     score::Candidate,
@@ -62,6 +63,7 @@ pub(crate) struct Seen {
     pub(crate) prompt_bytes: usize,
     /// Tokens of the prompt, where they are known.
     pub(crate) prompt_tokens: Option<u64>,
+    pub(crate) new_prompt: NewPrompt,
     pub(crate) timed: Timed,
 }
 
@@ -71,6 +73,7 @@ impl Picked {
         let mut picked =
             Self { shared, reservation, seen: Box::new(seen), at: 0, chain, known: 0, cached, exact: None, waited: None };
         picked.learn();
+        picked.count_new_prompt(true);
         picked
     }
 
@@ -133,12 +136,14 @@ impl Picked {
         if !self.has_next() {
             return false;
         }
+        self.count_new_prompt(false);
         self.at += 1;
         let from = Arc::clone(self.endpoint());
         let Seen { ranked, timed, .. } = &mut *self.seen;
         self.reservation.move_to(ranked[self.at].member);
         timed.moved(&from.record, &ranked[self.at], &self.reservation.endpoint().record, now);
         self.learn();
+        self.count_new_prompt(true);
         if let Some((id, exact)) = self.exact.as_ref().and_then(|exact| exact.expected).zip(self.shared.exact.load_full()) {
             exact.moved(self.reservation.endpoint().slot, id, now);
         }
@@ -152,6 +157,8 @@ impl Picked {
     }
 
     fn failed_at(&mut self, now: Instant) {
+        // The pick of a later attempt counts it anew.
+        self.count_new_prompt(false);
         let endpoint = self.reservation.endpoint();
         endpoint.record.failures.put_last(now);
         self.reservation.members.index.forget(endpoint, &self.chain, self.known);
@@ -163,6 +170,13 @@ impl Picked {
     /// Reports whether another endpoint computes the prompt for the current one, before the first token.
     pub fn prefill_elsewhere(&mut self, is_so: bool) {
         self.seen.timed.prefill_elsewhere(is_so, &self.reservation.endpoint().record);
+        self.count_new_prompt(!is_so);
+    }
+
+    /// Counts the prompt among the new ones of the current endpoint, if it is new, or takes it back.
+    fn count_new_prompt(&mut self, is_here: bool) {
+        let endpoint = self.reservation.endpoint();
+        self.seen.new_prompt.count(is_here, &endpoint.new_prompts, &self.reservation.members.index.new_prompts);
     }
 
     /// Reports content from the current endpoint: it works, and the request will not move any more. Content of a stream is the first token.

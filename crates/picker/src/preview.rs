@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     candidates::{MOST_RANKED, eligible, rank},
     judgement::{PromptLookup, judge_all, measure_all},
+    new_prompts::NewPrompt,
     pick_request::PickRequest,
     picked::Seen,
     receipt::Receipt,
@@ -25,7 +26,14 @@ pub(crate) fn preview(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Inst
     let judged = candidates.len();
     candidates.truncate(MOST_RANKED);
     let prompt_tokens = request.tokens.map(|tokens| tokens.total() as u64);
-    let seen =
-        Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len(), prompt_tokens, timed: Timed::default() };
+    let seen = Seen {
+        ranked: candidates,
+        judged,
+        saturation,
+        prompt_bytes: request.prompt.len(),
+        prompt_tokens,
+        new_prompt: NewPrompt::default(),
+        timed: Timed::default(),
+    };
     Some(Receipt::new(&members, &seen, 0, None))
 }

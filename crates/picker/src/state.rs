@@ -19,7 +19,7 @@ use crate::{
     endpoint::{Members, PoolEndpoint},
     exact_figures::{self, ExactFigure},
     exact_prefixes::{self, ExactPrefixes},
-    kv_events::{EventFeed, KvCache, Ranks, Subscribers},
+    kv_events::{KvCache, Ranks, Subscribers},
     load::{Load, Tokens},
     objective::{ObjectiveCounts, ObjectiveTotals},
     pick::{self, Gate},
@@ -273,10 +273,11 @@ impl PoolState {
 
     /// Takes the KV events of an endpoint's engine from a simulator, in a pool whose engines publish them. `None`: the pool has no endpoint of
     /// this address, or no events.
-    pub fn event_feed(&self, address: SocketAddr) -> Option<EventFeed> {
+    #[cfg(feature = "simulation")]
+    pub fn event_feed(&self, address: SocketAddr) -> Option<crate::EventFeed> {
         let members = self.shared.members.load();
         let endpoint = members.endpoints.iter().find(|endpoint| endpoint.address == address)?;
-        EventFeed::new(&self.shared.exact.load().as_ref()?.kv_cache, endpoint.slot)
+        crate::EventFeed::new(&self.shared.exact.load().as_ref()?.kv_cache, endpoint.slot)
     }
 
     /// All endpoints' figures.

@@ -1,3 +1,4 @@
+mod new_prompts;
 mod roles;
 
 use std::{collections::HashSet, thread};
