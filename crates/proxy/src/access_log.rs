@@ -6,7 +6,7 @@ mod line;
 use std::{
     io::{self, Write},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use self::line::Second;
@@ -17,6 +17,9 @@ use crate::{
     server::{Connection, HandshakeFailure, Violation},
     session_record::SessionRecord,
 };
+
+/// Wait for the writer at the end.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Sink of the access log.
 pub enum Sink {
@@ -70,16 +73,16 @@ impl AccessLog {
         self.0.as_ref().map_or(0, LineWriter::dropped)
     }
 
-    /// Writes what waits, and ends the writer.
-    pub fn close(&self) {
+    /// Writes what waits, and ends the writer. Lines that are not written by `deadline` count as dropped. Blocks.
+    pub fn close(&self, deadline: Instant) {
         if let Some(writer) = &self.0 {
-            writer.close();
+            writer.close(deadline);
         }
     }
 }
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.close();
+        self.close(Instant::now() + CLOSE_TIMEOUT);
     }
 }

@@ -7,7 +7,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -215,10 +215,13 @@ impl GatewayLogs {
         self.queues.finish(within).await;
     }
 
-    /// Writes what waits for files.
-    pub(crate) fn close(&self) {
+    /// Writes what waits for files, by `deadline`. Blocks.
+    pub(crate) fn close(&self, deadline: Instant) {
         let files = std::mem::take(&mut *self.files.lock());
-        files.iter().filter_map(|(_, file)| file.upgrade()).for_each(|file| file.close());
+        let files: Vec<_> = files.iter().filter_map(|(_, file)| file.upgrade()).collect();
+        // All of them first: one that hangs takes no time from the others.
+        files.iter().for_each(|file| file.end());
+        files.iter().for_each(|file| file.close(deadline));
     }
 }
 

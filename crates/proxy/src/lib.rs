@@ -115,7 +115,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
@@ -127,7 +127,7 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 
-use access_log::{AccessLog, Sink};
+use access_log::{AccessLog, CLOSE_TIMEOUT, Sink};
 use bandwidth::RuleBuckets;
 use cluster::Background;
 use context::{Budget, Context};
@@ -391,16 +391,26 @@ impl Proxy {
         if tokio::time::timeout(SETTLE_TIMEOUT, settled).await.is_err() {
             tracing::warn!("requests ended without a line in the access log");
         }
+        let logs = tokio::task::spawn_blocking({
+            let context = Arc::clone(&self.context);
+            move || {
+                let deadline = Instant::now() + CLOSE_TIMEOUT;
+                context.gateway_logs.close(deadline);
+                context.log.close(deadline);
+            }
+        });
         // Side by side: a pod has 5 s for this.
-        tokio::join!(
+        let (.., written) = tokio::join!(
             self.context.limit_service.finish(limit_service_calls::CALL_TIMEOUT),
             self.context.tracers.finish(FLUSH_TIMEOUT),
             self.context.gateway_logs.finish(FLUSH_TIMEOUT),
             self.context.metric_exporters.finish(FLUSH_TIMEOUT),
             self.context.shared_limits.stop(),
+            logs,
         );
-        self.context.gateway_logs.close();
-        self.context.log.close();
+        if written.is_err() {
+            tracing::warn!("the access log may lack its last lines");
+        }
         cut
     }
 }

@@ -5,9 +5,9 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
-    thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -20,7 +20,8 @@ pub(crate) const INTERVAL: Duration = Duration::from_millis(50);
 /// Lines of one file; `T` is state of those who write them.
 pub(crate) struct LineWriter<T> {
     queue: Arc<Queue<T>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Hears of the thread's end.
+    ended: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 /// Lines that wait.
@@ -28,6 +29,10 @@ pub(crate) struct LineWriter<T> {
 pub(crate) struct Lines<T> {
     pub(crate) bytes: Vec<u8>,
     pub(crate) state: T,
+    /// Number of those in `bytes`.
+    waiting: u64,
+    /// Number of those that are being written.
+    writing: u64,
     /// There were none for a while: the writer is to be woken for the next.
     rests: bool,
     closed: bool,
@@ -48,22 +53,27 @@ impl<T: Default + Send + 'static> LineWriter<T> {
     /// When the thread cannot be started.
     pub(crate) fn start(name: &str, out: Box<dyn Write + Send>, dropped: Arc<AtomicU64>) -> io::Result<Self> {
         let queue = Arc::new(Queue { name: name.into(), lines: Mutex::default(), wake: Condvar::new(), dropped });
-        let thread = std::thread::Builder::new().name("access-log".into()).spawn({
+        let (running, ended) = mpsc::channel();
+        std::thread::Builder::new().name("access-log".into()).spawn({
             let queue = queue.clone();
-            move || queue.run(out)
+            move || {
+                queue.run(out);
+                drop(running);
+            }
         })?;
-        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, ended: Mutex::new(Some(ended)) })
     }
 }
 
 impl<T> LineWriter<T> {
-    /// Appends lines, or counts one as dropped.
+    /// Appends a line, or counts it as dropped.
     pub(crate) fn append(&self, write: impl FnOnce(&mut Lines<T>)) {
         let lines = &mut *self.queue.lines.lock();
         if lines.closed || lines.bytes.len() >= MAX_WAITING {
             self.queue.dropped.fetch_add(1, Ordering::Relaxed);
         } else {
             write(lines);
+            lines.waiting += 1;
         }
         if std::mem::take(&mut lines.rests) {
             self.queue.wake.notify_one();
@@ -75,16 +85,20 @@ impl<T> LineWriter<T> {
         self.queue.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes what waits, and ends the thread.
-    pub(crate) fn close(&self) {
+    /// Writes what waits, and ends the thread. Lines that are not written by `deadline` count as dropped: a pipe without a reader, or a network's
+    /// file system, may hold the thread for ever. Blocks.
+    pub(crate) fn close(&self, deadline: Instant) {
         self.end();
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
+        let Some(ended) = self.ended.lock().take() else { return };
+        // Nothing is sent: the thread's end is the sender's.
+        if ended.recv_timeout(deadline.saturating_duration_since(Instant::now())) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let left = self.queue.give_up();
+            tracing::warn!(lines = left, log = %self.queue.name, "the gateway ends before the access log is written");
         }
     }
 
     /// Has the thread end once it has written what waits.
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.queue.lines.lock().closed = true;
         self.queue.wake.notify_one();
     }
@@ -98,6 +112,15 @@ impl<T> Drop for LineWriter<T> {
 }
 
 impl<T> Queue<T> {
+    /// Counts what is not written as dropped, and gives its number.
+    fn give_up(&self) -> u64 {
+        let mut lines = self.lines.lock();
+        lines.bytes = Vec::new();
+        let left = std::mem::take(&mut lines.waiting) + std::mem::take(&mut lines.writing);
+        self.dropped.fetch_add(left, Ordering::Relaxed);
+        left
+    }
+
     fn run(&self, mut out: Box<dyn Write + Send>) {
         let mut batch = Vec::new();
         let mut broken = false;
@@ -112,6 +135,7 @@ impl<T> Queue<T> {
                 self.wake.wait_for(&mut lines, INTERVAL);
             }
             std::mem::swap(&mut lines.bytes, &mut batch);
+            lines.writing = std::mem::take(&mut lines.waiting);
             let closed = lines.closed;
             drop(lines);
             if !batch.is_empty() {
@@ -119,8 +143,8 @@ impl<T> Queue<T> {
                     Ok(()) => broken = false,
                     Err(error) => {
                         // Some of them may have been written; nobody can tell.
-                        let lost = batch.iter().filter(|&&byte| byte == b'\n').count();
-                        self.dropped.fetch_add(lost as u64, Ordering::Relaxed);
+                        let lost = std::mem::take(&mut self.lines.lock().writing);
+                        self.dropped.fetch_add(lost, Ordering::Relaxed);
                         if !std::mem::replace(&mut broken, true) {
                             tracing::error!(%error, log = %self.name, "the access log cannot be written");
                         }
@@ -155,6 +179,26 @@ mod tests {
         }
     }
 
+    /// Later than any thread takes.
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    /// A writer that nobody reads from.
+    struct Stuck(mpsc::Sender<()>, mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(());
+            let _ = self.1.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     fn start(out: impl Write + Send + 'static) -> LineWriter<()> {
         LineWriter::start("test", Box::new(out), Arc::default()).unwrap()
     }
@@ -170,7 +214,7 @@ mod tests {
             assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap(), b"one\n");
         }
         line(b"two\n");
-        log.close();
+        log.close(soon());
         assert_eq!(told.recv().unwrap(), b"two\n");
         line(b"three\n");
         assert_eq!(log.dropped(), 1);
@@ -179,8 +223,25 @@ mod tests {
     #[test]
     fn lines_that_cannot_be_written_count_as_dropped() {
         let log = start(io::Cursor::new([0; 0]));
-        log.queue.lines.lock().bytes.extend_from_slice(b"{}\n{}\n");
-        log.close();
+        for _ in 0..2 {
+            log.append(|lines| lines.bytes.extend_from_slice(b"{}\n"));
+        }
+        log.close(soon());
         assert_eq!(log.dropped(), 2);
+    }
+
+    #[test]
+    fn a_writer_that_hangs_keeps_nobody_waiting_at_the_end() {
+        let (tell, writes) = mpsc::channel();
+        let (release, held) = mpsc::channel();
+        let log = start(Stuck(tell, held));
+        log.append(|lines| lines.bytes.extend_from_slice(b"{}\n"));
+        writes.recv().unwrap();
+        log.append(|lines| lines.bytes.extend_from_slice(b"{}\n"));
+        log.close(Instant::now());
+        assert_eq!(log.dropped(), 2, "one that is being written, and one that waits");
+        log.close(Instant::now());
+        assert_eq!(log.dropped(), 2, "none counts twice");
+        drop(release);
     }
 }

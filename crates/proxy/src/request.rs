@@ -90,13 +90,19 @@ pub(crate) fn handle(
     connection: &Arc<Connection>,
     request: Request<ClientBody>,
 ) -> impl Future<Output = Response<ResponseBody>> + Send {
-    let (parts, mut body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     let upgrade = body.take_upgrade();
     let context = connection.worker.context.clone();
     let mut record = Box::new(RequestLog::new(context, connection.peer, parts.method.clone(), parts.version));
     record.arrived(connection.local.port(), connection.tls.is_some());
     record.path = parts.uri.path().into();
-    let head = Head::read(parts).map(Box::new);
+    let head = match Head::check(&mut parts) {
+        Ok(authority) => Ok(Box::new(Head::new(parts, authority))),
+        Err(error) => {
+            log_target::refused(connection, &parts, &mut record);
+            Err(error)
+        }
+    };
     answer(connection, head, body, upgrade, record)
 }
 

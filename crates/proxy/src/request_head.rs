@@ -36,16 +36,30 @@ impl Head {
     /// Reads the head.
     ///
     /// # Errors
-    /// 400 where the host is missing or ambiguous, or the length is, 501 for a tunnel and for a body in a transfer coding that is not understood.
+    /// As [`Self::check`].
     pub(crate) fn read(mut parts: Parts) -> Result<Self, Error> {
+        let authority = Self::check(&mut parts)?;
+        Ok(Self::new(parts, authority))
+    }
+
+    /// Checks what a head has to have, joins what came on several lines, and gives the host that the client asked for.
+    ///
+    /// # Errors
+    /// 400 where the host is missing or ambiguous, or the length is, 501 for a tunnel and for a body in a transfer coding that is not understood.
+    pub(crate) fn check(parts: &mut Parts) -> Result<Box<str>, Error> {
         only_chunked(&parts.headers)?;
         if parts.headers.len() > parts.headers.keys_len() {
             // Something is said on several lines.
             one_length(&parts.headers)?;
             join_cookies(&mut parts.headers);
         }
-        let authority = authority::authority(&parts)?;
-        authority::target(&mut parts)?;
+        let authority = authority::authority(parts)?;
+        authority::target(parts)?;
+        Ok(authority)
+    }
+
+    /// The head of a request that [`Self::check`] found fit.
+    pub(crate) fn new(mut parts: Parts, authority: Box<str>) -> Self {
         let host = normalize_host(&authority).into();
         // Clients that could speak HTTP/2 offer `h2c` with an ordinary request, Java's by default. A server may pass it over (RFC 9110,
         // 7.8), and RFC 9113 has given it up.
@@ -60,7 +74,7 @@ impl Head {
             parts.headers.remove(header::EXPECT);
         }
         let audience = Audience::of(parts.uri.path(), &parts.headers);
-        Ok(Self { host, authority, upgrade, audience, survey, parts })
+        Self { host, authority, upgrade, audience, survey, parts }
     }
 
     /// Normalises the path as a listener asks, before anything is matched against it. Gives the location that the client is to be sent to

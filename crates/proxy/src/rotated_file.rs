@@ -3,7 +3,7 @@
 use std::{
     fs::{File, Metadata, OpenOptions},
     io::{self, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::Path,
     sync::Arc,
 };
@@ -25,12 +25,24 @@ impl RotatedFile {
         if !self.is_checked {
             let there = self.path.metadata().ok();
             let opened = self.file.as_ref().map(File::metadata).transpose()?;
+            if let Some(there) = &there {
+                only_regular(there)?;
+            }
             if opened.is_none() || opened.as_ref().map(identity) != there.as_ref().map(identity) {
                 self.file = Some(OpenOptions::new().create(true).append(true).open(&self.path)?);
             }
             self.is_checked = true;
         }
         self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// Refuses what may hold a writer for ever: to open a named pipe is to wait for its reader.
+fn only_regular(there: &Metadata) -> io::Result<()> {
+    let kind = there.file_type();
+    match kind.is_file() || kind.is_char_device() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file and no character device; name one")),
     }
 }
 
@@ -58,6 +70,20 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn a_path_that_is_no_file_is_refused_and_a_device_is_not() {
+        let path = std::env::temp_dir().join(format!("pailou-rotated-file-{}.sock", std::process::id()));
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        for (path, is_taken) in [(path.as_path(), false), (Path::new("/"), false), (Path::new("/dev/null"), true)] {
+            let written = RotatedFile::new(Arc::from(path)).write_all(b"one\n");
+            match written {
+                Ok(()) => assert!(is_taken, "{}", path.display()),
+                Err(error) => assert!(!is_taken && error.to_string().contains("no regular file"), "{}: {error}", path.display()),
+            }
+        }
+        fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn a_renamed_file_gets_the_batch_under_way_and_a_new_one_the_next() {

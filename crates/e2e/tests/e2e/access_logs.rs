@@ -281,6 +281,22 @@ async fn a_receiver_that_is_slow_away_or_unwilling_keeps_no_request_waiting() {
 }
 
 #[tokio::test]
+async fn a_named_pipe_without_a_reader_gets_no_lines_and_does_not_keep_the_process() {
+    let engine = instant("a", "qwen").await;
+    let setup = Setup::new();
+    let pipe = setup.aside("pipe", "");
+    std::fs::remove_file(&pipe).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let log = json!({"settings": [{"sinks": file(pipe.to_str().unwrap())}]});
+    let mut gateway = setup.file("objects.yaml", &objects::documents(logged(log, &[&engine]))).serve().await;
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+    until_dropped(&gateway, "file", "write").await;
+    gateway.signal("TERM");
+    assert!(gateway.ended().await.success());
+    assert!(gateway.stderr().contains("no regular file"), "{}", gateway.stderr());
+}
+
+#[tokio::test]
 async fn clients_that_get_to_no_request_have_lines_too_and_a_disabled_log_has_none() {
     let engine = instant("a", "qwen").await;
     let setup = Setup::new();
@@ -299,6 +315,13 @@ async fn clients_that_get_to_no_request_have_lines_too_and_a_disabled_log_has_no
     line(&all, "NR").await;
     line(&routes, "NR").await;
     assert_eq!(lines(&routes), ["NR HTTP/1.1 GET DownstreamEnd"]);
+    // Refused for its head, before any listener is asked.
+    let refused = "PUT / HTTP/1.1\r\nhost: gateway.test\r\nhost: other.test\r\nconnection: close\r\n\r\n";
+    let mut wire = Wire::connect(gateway.http()).await;
+    wire.write(refused).await.unwrap();
+    assert!(wire.head().await.starts_with("HTTP/1.1 400"));
+    assert_eq!(line(&all, "PUT").await, "DPE HTTP/1.1 PUT DownstreamEnd");
+    assert_eq!(line(&routes, "PUT").await, "DPE HTTP/1.1 PUT DownstreamEnd");
     gateway.save_objects(logged(json!({"disable": true}), &[&engine]));
     let silent = async {
         loop {
@@ -311,5 +334,8 @@ async fn clients_that_get_to_no_request_have_lines_too_and_a_disabled_log_has_no
         }
     };
     wait::within("no more lines", silent).await;
+    let mut wire = Wire::connect(gateway.http()).await;
+    wire.write(refused).await.unwrap();
+    wire.closed().await;
     assert!(gateway.access_log().is_empty(), "nor in the process's own log");
 }

@@ -120,7 +120,7 @@ fn of_request<'a>(operator: &'a LogOperator, record: &'a RequestRecord, notes: &
     Some(match operator {
         LogOperator::Method => text(record.method.as_str()),
         LogOperator::Path => text(&record.path),
-        LogOperator::Authority => text(&notes.authority),
+        LogOperator::Authority => Some(&*notes.authority).filter(|authority| !authority.is_empty()).map(Value::borrowed),
         LogOperator::Scheme => text(notes.origin.scheme),
         LogOperator::RequestId => record.request_id().map(Value::borrowed),
         LogOperator::Model => record.model.as_deref().map(Value::borrowed),

@@ -2,8 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::HeaderMap;
-use pailou_snapshot::{ClientPolicy, Listener, PortKey};
+use http::{HeaderMap, header, request::Parts};
+use pailou_snapshot::{ClientPolicy, Listener, ListenerAccessLog, PortKey};
 
 use crate::{
     gateway_logs::{self, LogTarget, RunningLogs},
@@ -26,6 +26,20 @@ pub(super) fn begin(
         Some(listener) => Some(&listener.access_log),
         None => gateway_logs::of_connection(runtime.snapshot(), PortKey::tcp(connection.local), connection.server_name()),
     };
+    set(log, connection, (&head.authority, &head.parts), record);
+}
+
+/// Chooses the log of a request that is refused for its head: that of the connection. A host that is not valid is not kept.
+pub(super) fn refused(connection: &Connection, parts: &Parts, record: &mut RequestRecord) {
+    let runtime = connection.worker.context.runtime.load();
+    let Some(runtime) = runtime.as_ref() else { return };
+    let log = gateway_logs::of_connection(runtime.snapshot(), PortKey::tcp(connection.local), connection.server_name());
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.filter(|host| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte)));
+    set(log, connection, (host.unwrap_or_default(), parts), record);
+}
+
+fn set(log: Option<&ListenerAccessLog>, connection: &Connection, head: (&str, &Parts), record: &mut RequestRecord) {
     let Some(log) = log else { return };
     record.log_target = match connection.worker.context.gateway_logs.target(log) {
         LogTarget::Process => LogTarget::Process,
@@ -34,7 +48,7 @@ pub(super) fn begin(
     };
 }
 
-fn notes(logs: Arc<RunningLogs>, connection: &Connection, head: &Head) -> LogNotes {
+fn notes(logs: Arc<RunningLogs>, connection: &Connection, (authority, parts): (&str, &Parts)) -> LogNotes {
     let tls = connection.tls.as_ref();
     let origin = Origin {
         local: connection.destination,
@@ -42,7 +56,7 @@ fn notes(logs: Arc<RunningLogs>, connection: &Connection, head: &Head) -> LogNot
         is_mutual_tls: tls.is_some_and(|tls| tls.presented.is_some()),
         scheme: if tls.is_some() { "https" } else { "http" },
     };
-    LogNotes::new(logs, origin, (&head.authority, head.parts.uri.query()), &head.parts.headers)
+    LogNotes::new(logs, origin, (authority, parts.uri.query()), &parts.headers)
 }
 
 /// Keeps what the listener has made of a request's head.
