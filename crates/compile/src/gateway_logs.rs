@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use pailou_api::{
     EnvoyProxy,
-    envoy::access_log::{AccessLogSetting, AccessLogType, ProxyAccessLog},
+    envoy::access_log::{AccessLogSetting, AccessLogSinkType, AccessLogType, ProxyAccessLog},
 };
 use pailou_auth::Condition as Expression;
-use pailou_snapshot::{AccessLog, AccessLogs, Captured, Cluster, ListenerAccessLog, LogScope};
+use pailou_snapshot::{AccessLog, AccessLogs, Captured, Cluster, ListenerAccessLog, LogFormat, LogScope};
 
 use self::sinks::Sinks;
 use crate::{
@@ -63,7 +63,7 @@ pub(crate) fn of_gateways<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, cl
         }
         if !problems.is_empty() {
             let name = format!("EnvoyProxy {}/{}", proxy.meta.namespace, proxy.meta.name);
-            let message = format!("{name}: {}; until then these have no lines", listed(&problems));
+            let message = format!("{name}: {}; until then settings and sinks that need these have no lines", listed(&problems));
             let generation = gateway.object.meta.generation;
             let warning = Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedParameters", message, generation);
             gateway.parameters = warnings::joined(gateway.parameters.take(), Some(warning));
@@ -133,9 +133,20 @@ impl<'r, 'a, 'c> Reading<'r, 'a, 'c> {
             Expression::parse_for_end(text).map_err(|error| format!("{field}.matches[{place}]: {error}"))
         };
         let matches = matches.iter().enumerate().map(condition).collect::<Result<_, _>>()?;
-        let format = format::read(setting.format.as_ref(), &mut self.captured).map_err(|error| format!("{field}.format{error}"))?;
+        let format = match format::read(setting.format.as_ref(), &mut self.captured) {
+            Ok(format) => format,
+            // Entries have no format.
+            Err(error) if sinks.iter().all(|sink| sink.kind == AccessLogSinkType::Als) => {
+                self.problems.push(format!("{field}.format{error}"));
+                LogFormat::Json(Vec::new())
+            }
+            Err(error) => return Err(format!("{field}.format{error}")),
+        };
         let mut read = Vec::new();
         for (place, sink) in sinks.iter().enumerate() {
+            let unused =
+                Sinks::unused(sink).map(|name| format!("{field}.sinks[{place}].{name}: its type does not use it; remove it"));
+            self.problems.extend(unused);
             match self.sinks.read(sink, &mut self.captured) {
                 Ok(sink) => read.push(sink),
                 Err(error) => self.problems.push(format!("{field}.sinks[{place}]{error}")),

@@ -219,6 +219,12 @@ pub struct ResponseFlags {
     /// `UPE`.
     #[prost(bool, tag = "24")]
     pub upstream_protocol_error: bool,
+    /// `NC`.
+    #[prost(bool, tag = "25")]
+    pub no_cluster_found: bool,
+    /// `OM`.
+    #[prost(bool, tag = "26")]
+    pub overload_manager: bool,
 }
 
 /// Why a request was refused.
@@ -247,6 +253,9 @@ pub struct RequestProperties {
     /// `User-Agent`.
     #[prost(string, tag = "6")]
     pub user_agent: String,
+    /// `Referer`, without its query.
+    #[prost(string, tag = "7")]
+    pub referer: String,
     /// `X-Forwarded-For`.
     #[prost(string, tag = "8")]
     pub forwarded_for: String,

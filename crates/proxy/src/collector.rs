@@ -36,6 +36,9 @@ const RETRYABLE: [&str; 6] = ["1", "4", "10", "11", "14", "15"];
 const RETRYABLE_STATUSES: [StatusCode; 4] =
     [StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
 
+/// gRPC status "unknown".
+const UNKNOWN: &str = "2";
+
 /// Reason why a collector did not take a batch.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExportFailure {
@@ -153,7 +156,11 @@ impl CollectorClient {
                 subrequest::send_over(cluster, &self.upstreams, &timeouts, make).await?.0
             }
         };
-        answer(settings.protocol, exchange).await
+        match answer(settings.protocol, exchange).await {
+            // Most servers in Go give the stream's end back as an error, once they have all of it.
+            Err(ExportFailure::Call(CallFailure::Grpc { code, .. })) if self.envelope.is_stream() && code == UNKNOWN => Ok(0),
+            other => other,
+        }
     }
 }
 

@@ -29,6 +29,11 @@ impl Envelope {
         }
     }
 
+    /// Whether the client streams messages, to whose end a server may answer as to an error.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::AccessLogService(..))
+    }
+
     /// Its items, for people.
     pub(crate) fn items(&self) -> &'static str {
         match self {

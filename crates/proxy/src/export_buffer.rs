@@ -12,6 +12,9 @@ use tokio::{
 /// Items that wait, in bytes. Beyond it items are dropped and counted: a slow collector never holds a request up.
 const MAX_BYTES: usize = 4 << 20;
 
+/// Longest batch, in bytes, but for one item or one request's items that are longer: receivers of gRPC take 4 MiB.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
 /// Room for the items of a request that a thread keeps, in bytes.
 const MAX_KEPT: usize = 64 << 10;
 
@@ -99,6 +102,10 @@ impl ExportBuffer {
         if admitted != AppendOutcome::Taken {
             return admitted;
         }
+        let is_full = waiting.current.items.len() + encoded.len() > MAX_BATCH_BYTES && waiting.current.count > 0;
+        if is_full {
+            waiting.end_batch();
+        }
         waiting.current.items.extend_from_slice(encoded);
         waiting.current.count += count;
         // The task is woken for the first and for a batch, not for each: a wake-up costs more than an item.
@@ -109,7 +116,7 @@ impl ExportBuffer {
             waiting.end_batch();
         }
         drop(guard);
-        if is_first || is_batch {
+        if is_first || is_batch || is_full {
             self.wake.notify_one();
         }
         AppendOutcome::Taken
@@ -222,6 +229,18 @@ mod tests {
         buffer.close();
         assert_eq!(task.await.unwrap(), (Some(1), None));
         assert_eq!(put(&buffer, 1), AppendOutcome::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_has_no_more_bytes_than_collectors_take() {
+        let buffer = buffer(100, 100);
+        let begun = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(buffer.append(1, |out| out.resize(MAX_BATCH_BYTES / 2, 0)), AppendOutcome::Taken);
+        }
+        assert_eq!(buffer.next().await.unwrap().items.len(), MAX_BATCH_BYTES);
+        assert_eq!(begun.elapsed(), Duration::ZERO, "it is full");
+        assert_eq!(buffer.next().await.unwrap().count, 1);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    mem::{Discriminant, discriminant},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -42,7 +43,8 @@ pub(crate) struct Exporter {
     client: CollectorClient,
     /// Dropped at the end of the task, which the process's end waits for.
     _running: watch::Sender<()>,
-    has_failed: bool,
+    /// Kind of the failure that was reported last, until a batch is taken.
+    failing: Option<(Discriminant<ExportFailure>, bool)>,
     /// When the collector wants the next request, where it said so.
     not_before: Option<Instant>,
 }
@@ -53,7 +55,7 @@ impl Exporter {
         let client = CollectorClient::new(&queue.collector, queue.envelope.clone(), dns);
         let (running, ended) = watch::channel(());
         let context = Arc::downgrade(context);
-        tasks.spawn(Self { queue, context, client, _running: running, has_failed: false, not_before: None }.run());
+        tasks.spawn(Self { queue, context, client, _running: running, failing: None, not_before: None }.run());
         ended
     }
 
@@ -65,7 +67,7 @@ impl Exporter {
                 Ok(rejected) => {
                     self.queue.stats.exported(count.saturating_sub(rejected));
                     self.queue.stats.dropped(DropReason::Refused, rejected.min(count));
-                    if std::mem::take(&mut self.has_failed) {
+                    if self.failing.take().is_some() {
                         tracing::info!(collector = %self.name(), "the collector takes {} again", self.queue.envelope.items());
                     }
                 }
@@ -138,10 +140,12 @@ impl Exporter {
         runtime.find(subrequest::choose(backends)?).cloned()
     }
 
-    /// Reports the first failure after a success.
+    /// Reports the first failure after a success, and the first of another kind.
     fn report(&mut self, failure: &ExportFailure) {
-        if !std::mem::replace(&mut self.has_failed, true) {
-            tracing::warn!(collector = %self.name(), error = %failure, "{} cannot be sent; they are dropped once too many wait", self.queue.envelope.items());
+        let kind = (discriminant(failure), failure.is_retryable());
+        if self.failing.replace(kind) != Some(kind) {
+            let then = if kind.1 { "they wait, and are dropped once too many do" } else { "they are dropped" };
+            tracing::warn!(collector = %self.name(), error = %failure, "{} cannot be sent; {then}", self.queue.envelope.items());
         }
     }
 

@@ -36,6 +36,7 @@ pub(crate) async fn handle(connection: &Arc<Connection>, client: Client, stop: i
     let sni = connection.tls.as_ref().and_then(|tls| tls.sni.clone());
     let protocol = if connection.tls.is_some() { Protocol::Tls } else { Protocol::Tcp };
     let mut session = Session::new(context, protocol, connection.peer, sni);
+    session.local = Some(connection.destination);
     let served = tokio::select! {
         biased;
         served = serve(connection, client, &mut session) => served,

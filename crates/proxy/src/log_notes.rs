@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use pailou_snapshot::{Captured, HeaderPlace, is_secret_name, is_secret_value};
+use pailou_snapshot::{Captured, HeaderPlace, is_secret_name, is_secret_value, without_query_of_url};
 
 use crate::{cluster::EndpointState, gateway_logs::RunningLogs};
 
@@ -161,19 +161,60 @@ impl LogNotes {
 
 /// Values of headers, without credentials.
 fn values(names: &[HeaderName], map: &HeaderMap) -> HeaderValues {
-    names.iter().map(|name| map.get(name).map(|value| if is_secret(name, value) { REDACTED } else { value.clone() })).collect()
+    names.iter().map(|name| if is_secret(name, map) { Some(REDACTED) } else { joined(name, map) }).collect()
 }
 
 /// Headers that are no credentials.
 fn all(map: &HeaderMap) -> Vec<(String, String)> {
-    let kept = map.keys().filter_map(|name| {
-        let value = map.get(name)?;
-        let text = || String::from_utf8_lossy(value.as_bytes()).into_owned();
-        (!is_secret(name, value)).then(|| (name.as_str().to_owned(), text()))
+    let kept = map.keys().filter(|name| !is_secret(name, map)).filter_map(|name| {
+        let value = joined(name, map)?;
+        Some((name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
     });
     kept.collect()
 }
 
-fn is_secret(name: &HeaderName, value: &HeaderValue) -> bool {
-    is_secret_name(name.as_str()) || is_secret_value(value.as_bytes())
+/// Whether the header is there, and may be a credential.
+fn is_secret(name: &HeaderName, map: &HeaderMap) -> bool {
+    map.contains_key(name)
+        && (is_secret_name(name.as_str()) || map.get_all(name).iter().any(|value| is_secret_value(value.as_bytes())))
+}
+
+/// The values of a header, which may stand on several lines (RFC 9110, 5.3); of URLs no more than the path.
+fn joined(name: &HeaderName, map: &HeaderMap) -> Option<HeaderValue> {
+    let shown = |value| without_query_of_url(name.as_str(), HeaderValue::as_bytes(value));
+    let mut lines = map.get_all(name).iter();
+    let first = lines.next()?;
+    if lines.next().is_none() && shown(first).len() == first.len() {
+        return Some(first.clone());
+    }
+    let parts: Vec<_> = map.get_all(name).iter().map(shown).collect();
+    HeaderValue::from_bytes(&parts.join(&b","[..])).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_header_are_joined_and_urls_lose_their_query() {
+        let mut map = HeaderMap::new();
+        for (name, value) in [
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-for", "10.0.0.2, 10.0.0.3"),
+            ("referer", "https://a/b?access_token=s3cret"),
+            ("x-note", "fine"),
+            ("x-note", "Bearer s3cret"),
+            ("x-db", "postgres://u:s3cret@db"),
+        ] {
+            map.append(name, HeaderValue::from_static(value));
+        }
+        let names = ["x-forwarded-for", "referer", "x-note", "x-db", "x-none"].map(HeaderName::from_static);
+        let shown: Vec<_> = values(&names, &map).into_iter().map(|value| value.map(|it| it.to_str().unwrap().to_owned())).collect();
+        let expected = [Some("10.0.0.1,10.0.0.2, 10.0.0.3"), Some("https://a/b"), Some("REDACTED"), Some("REDACTED"), None];
+        assert_eq!(shown, expected.map(|value| value.map(str::to_owned)));
+        let mut conditions = all(&map);
+        conditions.sort();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(conditions, [pair("referer", "https://a/b"), pair("x-forwarded-for", "10.0.0.1,10.0.0.2, 10.0.0.3")]);
+    }
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use pailou_snapshot::{ListenerName, RouteName};
+use pailou_snapshot::{Address, Endpoint, ListenerName, RouteName};
 
 use crate::{
     cluster::ClusterState,
@@ -44,6 +44,8 @@ pub(crate) struct SessionRecord {
     pub(crate) protocol: Protocol,
     /// The client's address.
     pub(crate) peer: SocketAddr,
+    /// The address that it came in at, where it is known: that of datagrams may be any of the machine's.
+    pub(crate) local: Option<SocketAddr>,
     /// The server name asked for.
     pub(crate) sni: Option<Arc<str>>,
     /// The listener that took it.
@@ -54,6 +56,8 @@ pub(crate) struct SessionRecord {
     pub(crate) cluster: Option<Arc<ClusterState>>,
     /// The endpoint that was tried last.
     pub(crate) endpoint: Option<Arc<str>>,
+    /// That endpoint's address.
+    pub(crate) upstream: Option<Address>,
     /// Endpoints tried.
     pub(crate) attempts: u32,
     /// Bytes both ways.
@@ -74,17 +78,26 @@ impl SessionRecord {
             time: SystemTime::now(),
             protocol,
             peer,
+            local: None,
             sni,
             listener: None,
             route: None,
             cluster: None,
             endpoint: None,
+            upstream: None,
             attempts: 0,
             moved: Moved::default(),
             flag: None,
             detail: None,
             log: LogTarget::default(),
         }
+    }
+
+    /// Notes the endpoint that is tried.
+    pub(crate) fn tried(&mut self, endpoint: &Endpoint) {
+        self.attempts += 1;
+        self.endpoint = Some(Arc::clone(&endpoint.name));
+        self.upstream = Some(endpoint.address.clone());
     }
 
     /// Notes why it cannot go on.

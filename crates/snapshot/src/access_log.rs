@@ -123,6 +123,8 @@ pub enum LogOperator {
     RequestId,
     /// `REQ(X-GATEWAY-MODEL-NAME)` and the like: the model of the body.
     Model,
+    /// `REQ_WITHOUT_QUERY(name)`.
+    RequestUrl(HeaderPlace),
     /// `RESP(name)`.
     ResponseHeader(HeaderPlace),
     /// `TRAILER(name)`.
@@ -151,6 +153,8 @@ pub enum LogOperator {
     Duration,
     /// `RESPONSE_DURATION`: to the response's head.
     ResponseDuration,
+    /// `RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)`: milliseconds to the head of a backend's response.
+    UpstreamServiceTime,
     /// `RESPONSE_TX_DURATION`: from the response's head to its end.
     ResponseTxDuration,
     /// `UPSTREAM_REQUEST_ATTEMPT_COUNT`.
@@ -307,14 +311,16 @@ pub enum LogSender {
 /// Headers in entries for an access log service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceHeaders {
-    /// Of requests: `User-Agent`, `Referer` and `X-Forwarded-For`, where they are, have fields of their own.
+    /// Of requests.
     pub request: Vec<HeaderPlace>,
     /// Of responses.
     pub response: Vec<HeaderPlace>,
     /// Trailers.
     pub trailers: Vec<HeaderPlace>,
-    /// `User-Agent`.
+    /// `User-Agent`, which has a field of its own, as the next two have.
     pub user_agent: Option<HeaderPlace>,
+    /// `Referer`, without its query.
+    pub referer: Option<HeaderPlace>,
     /// `X-Forwarded-For`.
     pub forwarded_for: Option<HeaderPlace>,
 }

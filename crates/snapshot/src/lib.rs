@@ -91,7 +91,7 @@ pub use remote_document::{DocumentContent, RemoteDocument};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, NumberedMatch, RouteKind, RouteName, Rule};
 pub use scorer_weights::ScorerWeights;
 pub use secret::{HiddenText, SecretValue};
-pub use secret_name::{is_secret_name, is_secret_value};
+pub use secret_name::{is_secret_name, is_secret_value, without_query, without_query_of_url};
 pub use session::{SessionCarrier, SessionPersistence};
 pub use tls::{AltNameKind, AltNameMatch, ClientCertificates, ClientTrust, Roots, San, ServerTls, TlsVersion, UpstreamTls};
 pub use tracing::{Batching, Collector, CollectorTarget, CollectorUrl, ListenerTracing, OtlpProtocol, Tracing};

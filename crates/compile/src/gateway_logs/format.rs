@@ -25,7 +25,7 @@ pub(super) fn read(format: Option<&AccessLogFormat>, captured: &mut Captured) ->
             let members_of = json.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             members(members_of, captured).map(LogFormat::Json).map_err(|error| format!(".json{error}"))
         }
-        (_, None, None) => Ok(default_format(captured)),
+        (None, None, None) => Ok(default_format(captured)),
         (Some(AccessLogFormatType::Text), _, _) => Err(": set `text` alone where the type is Text".to_owned()),
         (Some(AccessLogFormatType::Json), _, _) => Err(": set `json` alone where the type is JSON".to_owned()),
         (None, Some(_), Some(_)) => Err(": set `text` or `json`, not both".to_owned()),

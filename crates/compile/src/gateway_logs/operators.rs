@@ -150,8 +150,14 @@ pub(super) fn read(written: &Written<'_>, captured: &mut Captured) -> Result<Log
     match name {
         "START_TIME" => time_format(argument).map(LogOperator::StartTime).map_err(|error| format!("%START_TIME%: {error}")),
         "EMIT_TIME" => time_format(argument).map(LogOperator::EmitTime).map_err(|error| format!("%EMIT_TIME%: {error}")),
-        "REQ" | "REQ_WITHOUT_QUERY" => either(needs("X-NAME")?, |name| request(name, captured)),
-        "RESP" => either(needs("X-NAME")?, |name| Ok(LogOperator::ResponseHeader(captured.response(header(name)?)))),
+        "REQ" => either(needs("X-NAME")?, |name| request(name, captured)),
+        "REQ_WITHOUT_QUERY" => either(needs("X-NAME")?, |name| {
+            Ok(match request(name, captured)? {
+                LogOperator::RequestHeader(place) => LogOperator::RequestUrl(place),
+                other => other,
+            })
+        }),
+        "RESP" => either(needs("X-NAME")?, |name| response(name, captured)),
         "TRAILER" => either(needs("X-NAME")?, |name| Ok(LogOperator::Trailer(captured.trailer(header(name)?)))),
         "PATH" => match needs("NQ")?.split(':').next() {
             Some("NQ") => Ok(LogOperator::Path),
@@ -198,6 +204,14 @@ fn request(name: &str, captured: &mut Captured) -> Result<LogOperator, String> {
     })
 }
 
+fn response(name: &str, captured: &mut Captured) -> Result<LogOperator, String> {
+    Ok(match name.to_ascii_lowercase().as_str() {
+        ":status" => LogOperator::ResponseCode,
+        "x-envoy-upstream-service-time" => LogOperator::UpstreamServiceTime,
+        _ => LogOperator::ResponseHeader(captured.response(header(name)?)),
+    })
+}
+
 fn header(name: &str) -> Result<HeaderName, String> {
     HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is no name of a header"))
 }
@@ -229,6 +243,9 @@ mod tests {
             ("RESPONSE_CODE%rest", (LogOperator::ResponseCode, None)),
             ("REQ(X-A):10%rest", (LogOperator::RequestHeader(place(0)), Some(10))),
             ("REQ(:path)%rest", (LogOperator::Path, None)),
+            ("REQ_WITHOUT_QUERY(X-A)%rest", (LogOperator::RequestUrl(place(0)), None)),
+            ("REQ_WITHOUT_QUERY(:PATH)%rest", (LogOperator::Path, None)),
+            ("RESP(:STATUS)%rest", (LogOperator::ResponseCode, None)),
             ("GRPC_STATUS(NUMBER)%rest", (LogOperator::GrpcStatus(GrpcStatusForm::Number), None)),
             ("DYNAMIC_METADATA(io.envoy.ai_gateway:llm_total_token)%rest", (LogOperator::Metadata(LogMetadata::TotalTokens), None)),
             ("RESP(X-A?X-B)%rest", (LogOperator::First(Box::new([0, 1].map(|at| LogOperator::ResponseHeader(place(at))))), None)),

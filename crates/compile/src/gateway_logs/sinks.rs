@@ -66,6 +66,17 @@ impl<'r, 'a, 'c> Sinks<'r, 'a, 'c> {
         }
     }
 
+    /// Fields of a receiver that its type does not use.
+    pub(super) fn unused(sink: &AccessLogSink) -> impl Iterator<Item = &'static str> {
+        use AccessLogSinkType as Type;
+        let fields = [
+            ("file", sink.file.is_some() && sink.kind != Type::File),
+            ("openTelemetry", sink.open_telemetry.is_some() && sink.kind != Type::OpenTelemetry),
+            ("als", sink.als.is_some() && sink.kind != Type::Als),
+        ];
+        fields.into_iter().filter_map(|(name, is_unused)| is_unused.then_some(name))
+    }
+
     fn file(&mut self, FileSink { path }: &FileSink) -> Result<LogSink, String> {
         if !path.starts_with('/') || path.len() > MAX_PATH || path.contains('\0') {
             return Err(format!(".file.path: write an absolute path of at most {MAX_PATH} bytes"));
@@ -145,6 +156,7 @@ fn service_headers(http: Option<&AccessLogServiceHeaders>, captured: &mut Captur
         response: places(&http.response_headers, "responseHeaders", |name| captured.response(name))?,
         trailers: places(&http.response_trailers, "responseTrailers", |name| captured.trailer(name))?,
         user_agent: Some(captured.request(http::header::USER_AGENT)),
+        referer: Some(captured.request(http::header::REFERER)),
         forwarded_for: Some(captured.request(HeaderName::from_static("x-forwarded-for"))),
     })
 }

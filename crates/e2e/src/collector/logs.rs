@@ -12,6 +12,10 @@ use super::otlp::{AnyValue, KeyValue, Resource, attributes, hex};
 pub struct Record {
     /// Nanoseconds since 1970.
     pub time: u64,
+    /// When the gateway made it, in nanoseconds since 1970.
+    pub observed: u64,
+    /// Flags of its trace.
+    pub flags: u32,
     /// Its text; `Null` without one.
     pub body: Json,
     /// Its attributes.
@@ -36,6 +40,8 @@ pub(super) fn records(message: &[u8]) -> Vec<Record> {
         for record in of_resource.scope_logs.into_iter().flat_map(|scope| scope.log_records) {
             records.push(Record {
                 time: record.time_unix_nano,
+                observed: record.observed_time_unix_nano,
+                flags: record.flags,
                 body: record.body.map_or(Json::Null, AnyValue::json),
                 attributes: attributes(record.attributes),
                 trace_id: hex(&record.trace_id),
@@ -83,10 +89,14 @@ struct LogRecord {
     body: Option<AnyValue>,
     #[prost(message, repeated, tag = "6")]
     attributes: Vec<KeyValue>,
+    #[prost(fixed32, tag = "8")]
+    flags: u32,
     #[prost(bytes = "vec", tag = "9")]
     trace_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "10")]
     span_id: Vec<u8>,
+    #[prost(fixed64, tag = "11")]
+    observed_time_unix_nano: u64,
 }
 
 /// `StreamAccessLogsMessage`.
@@ -106,9 +116,23 @@ pub struct StreamMessage {
 /// The sender.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Identifier {
+    /// Its process.
+    #[prost(message, optional, tag = "1")]
+    pub node: Option<Node>,
     /// Its log.
     #[prost(string, tag = "2")]
     pub log_name: String,
+}
+
+/// A process.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Node {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub id: String,
+    /// The gateway that it is one of.
+    #[prost(string, tag = "2")]
+    pub cluster: String,
 }
 
 /// Entries of requests.
@@ -181,6 +205,9 @@ pub struct LoggedRequest {
     /// `User-Agent`.
     #[prost(string, tag = "6")]
     pub user_agent: String,
+    /// `Referer`.
+    #[prost(string, tag = "7")]
+    pub referer: String,
     /// Further headers.
     #[prost(btree_map = "string, string", tag = "13")]
     pub headers: BTreeMap<String, String>,

@@ -66,7 +66,7 @@ async fn a_gateway_that_names_no_settings_has_envoy_gateways_lines_on_standard_o
     let expected = json!({
         ":authority": "gateway.test", "method": "POST", "x-envoy-origin-path": CHAT, "protocol": "HTTP/1.1", "response_code": 200,
         "response_flags": "-", "response_code_details": "via_upstream", "connection_termination_details": null,
-        "upstream_transport_failure_reason": null, "upstream_local_address": null, "x-envoy-upstream-service-time": null,
+        "upstream_transport_failure_reason": null, "upstream_local_address": null,
         "user-agent": "curl/8", "x-request-id": "id-1", "requested_server_name": null, "route_name": "default/chat/0",
         "upstream_cluster": "pool/default/qwen", "upstream_host": engine.addr().to_string(),
         "downstream_local_address": gateway.http().to_string(),
@@ -77,6 +77,8 @@ async fn a_gateway_that_names_no_settings_has_envoy_gateways_lines_on_standard_o
     for name in ["bytes_received", "bytes_sent", "duration"] {
         assert!(line[name].is_u64(), "{name} of {line}");
     }
+    let service_time: u64 = line["x-envoy-upstream-service-time"].as_str().unwrap().parse().unwrap();
+    assert!(service_time <= line["duration"].as_u64().unwrap(), "{line}");
     assert_eq!(line.as_object().unwrap().len(), 24, "{line}");
     assert!(line["downstream_remote_address"].as_str().unwrap().starts_with(line["x-forwarded-for"].as_str().unwrap()));
     assert!(line["start_time"].as_str().unwrap().ends_with('Z'));
@@ -121,18 +123,20 @@ async fn operators_conditions_and_rotation_make_the_lines_of_files() {
 #[tokio::test]
 async fn no_line_record_or_entry_has_a_credential() {
     let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
-    let setup = Setup::new();
+    let setup = Setup::new().env("DB_URL", "postgres://u:s3cret@db/main");
     let path = setup.aside("all.log", "");
     let names = ["Authorization", "Cookie", "X-Api-Key", "X-Mine", "X-Own", "Referer"];
     let mut text: String = names.iter().map(|name| format!("%REQ({name})% ")).collect();
-    text.push_str("%REQ(:PATH)% %QUERY_PARAM(own)% %QUERY_PARAM(q)% %RESP(SET-COOKIE)%");
+    text.push_str(
+        "%REQ(:PATH)% %QUERY_PARAM(own)% %QUERY_PARAM(q)% %RESP(SET-COOKIE)% %REQ_WITHOUT_QUERY(X-NEXT)% %ENVIRONMENT(DB_URL)%",
+    );
     let otel = json!({"type": "OpenTelemetry", "openTelemetry": {"backendRefs": [objects::to_backend("collector")]}});
-    let headers: Vec<_> = names[..5].iter().map(|name| name.to_lowercase()).collect();
+    let headers: Vec<_> = names.iter().map(|name| name.to_lowercase()).collect();
     let als =
         json!({"type": "ALS", "als": {"backendRefs": [objects::to_backend("collector")], "http": {"requestHeaders": headers}}});
     let sink = json!({"type": "File", "file": {"path": path}});
     // Conditions find none either.
-    let found = json!(["request.headers.exists(name, name != 'x-own' && request.headers[name].contains('s3cret'))"]);
+    let found = json!(["request.headers.exists(name, !(name in ['x-own', 'x-next']) && request.headers[name].contains('s3cret'))"]);
     let log = json!({"settings": [
         {"format": {"type": "Text", "text": text}, "sinks": [sink, otel, als]},
         {"format": {"type": "Text", "text": "found"}, "matches": found, "sinks": [sink]},
@@ -153,14 +157,18 @@ async fn no_line_record_or_entry_has_a_credential() {
         ("x-api-key", "s3cret"),
         ("x-mine", "Basic s3cret"),
         ("x-own", "s3cret-own"),
+        ("referer", "https://chat.test/c?access_token=s3cret#s3cret"),
+        ("x-next", "/next?s3cret"),
     ] {
         call = call.header(name, value);
     }
     assert_eq!(call.send(gateway.http()).await.status, 200);
     let line = line(&path, "REDACTED").await;
-    assert_eq!(line, format!("{} - {CHAT} REDACTED REDACTED -", ["REDACTED"; 5].join(" ")));
+    let of_request = format!("{} https://chat.test/c {CHAT}", ["REDACTED"; 5].join(" "));
+    assert_eq!(line, format!("{of_request} REDACTED REDACTED - /next REDACTED"));
     collector.record("its record", |_| true).await;
-    collector.entry("its entry", |_| true).await;
+    let entry = collector.entry("its entry", |_| true).await;
+    assert_eq!(entry.request.unwrap().referer, "https://chat.test/c");
     for received in collector.received() {
         assert!(!String::from_utf8_lossy(&received.message).contains("s3cret"), "{received:?}");
     }
@@ -185,7 +193,8 @@ async fn a_collector_gets_records_with_body_or_attributes_and_the_trace() {
     let trace = &PARENT[3..35];
     let text = collector.record("the text's record", |record| record.body.is_string()).await;
     assert_eq!((text.body, text.trace_id.as_str()), (json!(format!("POST {trace}")), trace));
-    assert!(text.time > 0 && text.span_id.len() == 16);
+    assert!(text.time > 0 && text.observed >= text.time && text.span_id.len() == 16);
+    assert_eq!(text.flags & 0xff, 1, "the trace is sampled");
     let members = collector.record("the members' record", |record| record.body.is_null()).await;
     let expected = json!({"status": "200", "none": "-", "k8s.pod.name": "gw-1", "k8s.namespace.name": "edge"});
     assert_eq!(members.attributes, serde_json::from_value(expected).unwrap());
@@ -220,7 +229,8 @@ async fn an_access_log_service_gets_entries_of_requests_attempts_and_connections
         {"type": "Upstream", "sinks": als("attempts", "HTTP")},
         {"type": "Listener", "sinks": als("connections", "TCP")},
     ]});
-    let gateway = with_collector(logged(log, &[&engine, &other]), &collector).serve().await;
+    let setup = with_collector(logged(log, &[&engine, &other]), &collector).env("POD_NAME", "gw-1");
+    let gateway = setup.serve().await;
     let call = Call::chat("qwen", "hello").header("x-team", "red").header("user-agent", "curl/8");
     assert_eq!(call.send(gateway.http()).await.status, 503);
     let streamed = |log: &str| {
@@ -235,6 +245,8 @@ async fn an_access_log_service_gets_entries_of_requests_attempts_and_connections
     wait::eventually("both attempts have entries", || http("attempts").len() == 2).await;
     wait::eventually("the request has an entry", || http("requests").len() == 1).await;
     wait::eventually("the connection has an entry", || streamed("connections").iter().any(|it| it.tcp_logs.is_some())).await;
+    let identifier = streamed("requests").remove(0).identifier.unwrap();
+    assert_eq!(identifier.node.map(|node| (node.id, node.cluster)), Some(("gw-1".to_owned(), "gw.default".to_owned())));
     let entry = http("requests").remove(0);
     let (common, request, response) = (entry.common.unwrap(), entry.request.unwrap(), entry.response.unwrap());
     assert_eq!(
@@ -262,6 +274,17 @@ async fn a_receiver_that_is_slow_away_or_unwilling_keeps_no_request_waiting() {
     until_dropped(&gateway, "otlp", "refused").await;
     until_dropped(&gateway, "als", "refused").await;
     until_dropped(&gateway, "file", "write").await;
+    wait::eventually("the log says that refused entries are lost", || gateway.stderr().contains("they are dropped")).await;
+    // As servers in Go answer to a stream's end.
+    collector.set(Mood::Grpc(2));
+    let before = gateway.metric("pailou_access_log_exported_total", &["sink=\"als\""]).await;
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+    wait::within("entries count as taken", async {
+        while gateway.metric("pailou_access_log_exported_total", &["sink=\"als\""]).await <= before {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     collector.set(Mood::Holds);
     // More than may wait.
     let mut wire = Wire::connect(gateway.http()).await;

@@ -146,8 +146,7 @@ impl Table {
         session.log = self.worker.context.gateway_logs.target(&listener.access_log);
         session.route = Some(forward.route.clone());
         session.cluster = Some(Arc::clone(&cluster));
-        session.endpoint = Some(Arc::clone(&attempt.endpoint().endpoint().name));
-        session.attempts = 1;
+        session.tried(attempt.endpoint().endpoint());
         let state = Mutex::new(State { session, last: Instant::now(), waiting: Vec::new() });
         let table = Arc::downgrade(self);
         let flow = Arc::new(Flow {

@@ -60,8 +60,7 @@ impl<'a> Target<'a> {
         let mut place = self.first;
         loop {
             let endpoint = place.attempt.endpoint();
-            session.attempts += 1;
-            session.endpoint = Some(Arc::clone(&endpoint.endpoint().name));
+            session.tried(endpoint.endpoint());
             let clocks = Timeouts { connect: self.forward.connect, ..Timeouts::default() };
             let breaker = self.runtime.breaker(place.backend.breaker);
             let limits = Limits { breaker: Some(breaker), limits: self.forward.breaker.as_ref() };

@@ -22,12 +22,12 @@ impl Attributes for Ended<'_> {
         let Self(facts) = self;
         let operator = match name {
             "connection.mtls" => return facts.request.map(|(_, notes)| Attribute::Bool(notes.origin.is_mutual_tls)),
-            "request.size" | "request.total_size" => return Some(Attribute::Number(facts.received)),
+            "request.size" | "request.total_size" => return facts.received.map(Attribute::Number),
             "request.query" => return Some(Attribute::Text(String::new())),
             "request.useragent" => return self.header("user-agent"),
             "request.referer" => return self.header("referer"),
             "response.code" => return facts.status.map(|status| Attribute::Number(status.into())),
-            "response.size" => return Some(Attribute::Number(facts.sent)),
+            "response.size" => return facts.sent.map(Attribute::Number),
             "response.code_details" => return facts.code_details().map(Attribute::Text),
             "response.grpc_status" => {
                 let status = facts.request.and_then(|(_, notes)| notes.grpc_status);

@@ -2,6 +2,8 @@
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
+    ffi::OsString,
     fmt::Write as _,
     net::SocketAddr,
     sync::LazyLock,
@@ -13,6 +15,7 @@ use jiff::Timestamp;
 use pailou_auth::query_values;
 use pailou_snapshot::{
     Address, AddressPart, GrpcStatusForm, HttpFilter, LogMetadata, LogOperator, TimeFormat, TimePart, is_secret_value,
+    without_query,
 };
 
 use super::{facts::Facts, flags};
@@ -25,6 +28,9 @@ static HOSTNAME: LazyLock<String> = LazyLock::new(|| {
     let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Some(read.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or_else(|| "-".to_owned())
 });
+
+/// Variables of the process, which nothing changes after its start.
+static ENVIRONMENT: LazyLock<HashMap<String, String>> = LazyLock::new(|| environment(std::env::vars_os()));
 
 /// Names of statuses of gRPC, in the case of constants.
 const GRPC_STATUSES: [(&str, &str); 17] = [
@@ -85,12 +91,16 @@ pub(super) fn value<'a>(operator: &'a LogOperator, facts: &Facts<'a>) -> Option<
         LogOperator::ResponseCodeDetails => facts.code_details().and_then(Value::owned),
         LogOperator::ResponseFlags => text(Some(facts.flag.map_or("-", Flag::code))),
         LogOperator::ResponseFlagsLong => text(Some(facts.flag.map_or("-", flags::long_name))),
-        LogOperator::BytesReceived => Some(Value::Number(facts.received)),
-        LogOperator::BytesSent => Some(Value::Number(facts.sent)),
+        LogOperator::BytesReceived => facts.received.map(Value::Number),
+        LogOperator::BytesSent => facts.sent.map(Value::Number),
         LogOperator::Duration => Some(milliseconds(facts.duration)),
         LogOperator::ResponseDuration => facts.head_after.map(milliseconds),
         LogOperator::ResponseTxDuration => facts.head_after.map(|head| milliseconds(facts.duration.saturating_sub(head))),
         LogOperator::Attempts => facts.attempts.map(|count| Value::Number(count.into())),
+        LogOperator::UpstreamServiceTime => {
+            let head = facts.head_after.filter(|_| facts.is_of_backend);
+            head.and_then(|head| Value::owned(head.as_millis().to_string()))
+        }
         LogOperator::Upstream(part) => upstream(*part, facts),
         LogOperator::UpstreamName => text(facts.endpoint_name),
         LogOperator::UpstreamCluster => facts.cluster.and_then(|cluster| Value::owned(cluster.key().endpoints.to_string())),
@@ -105,7 +115,7 @@ pub(super) fn value<'a>(operator: &'a LogOperator, facts: &Facts<'a>) -> Option<
         LogOperator::ServerName => text(facts.server_name),
         LogOperator::RouteName => facts.route.and_then(|route| Value::owned(route.to_string())),
         LogOperator::Hostname => text(Some(HOSTNAME.as_str())),
-        LogOperator::Environment(name) => std::env::var(&**name).ok().and_then(Value::owned),
+        LogOperator::Environment(name) => text(ENVIRONMENT.get(&**name).map(String::as_str)),
         LogOperator::LogType => text(Some(facts.kind)),
         LogOperator::Metadata(LogMetadata::Endpoint) => text(facts.endpoint_name),
         LogOperator::Metadata(LogMetadata::Listener) => facts.listener.and_then(|listener| Value::owned(listener.to_string())),
@@ -125,6 +135,10 @@ fn of_request<'a>(operator: &'a LogOperator, record: &'a RequestRecord, notes: &
         LogOperator::RequestId => record.request_id().map(Value::borrowed),
         LogOperator::Model => record.model.as_deref().map(Value::borrowed),
         LogOperator::RequestHeader(place) => header(notes.request_header(*place), record, || notes.request_name(*place)),
+        LogOperator::RequestUrl(place) => match header(notes.request_header(*place), record, || notes.request_name(*place)) {
+            Some(Value::Text(url)) => Value::owned(String::from_utf8_lossy(without_query(url.as_bytes())).into_owned()),
+            other => other,
+        },
         LogOperator::ForwardedFor(place) => forwarded_for(notes.request_header(*place), record, notes),
         LogOperator::ResponseHeader(place) => notes.response_header(*place).map(shown),
         LogOperator::Trailer(place) => notes.trailer(*place).map(shown),
@@ -194,6 +208,17 @@ fn forwarded_for<'a>(value: Option<&'a HeaderValue>, record: &RequestRecord, not
     })
 }
 
+/// Variables that are text, without credentials, and without queries of URLs.
+fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> HashMap<String, String> {
+    let all = all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let shown = |value: String| match value.contains("://") {
+        _ if is_secret_value(value.as_bytes()) => REDACTED.to_owned(),
+        true => String::from_utf8_lossy(without_query(value.as_bytes())).into_owned(),
+        false => value,
+    };
+    all.map(|(name, value)| (name, shown(value))).collect()
+}
+
 /// The value of a header, which need not be text.
 fn shown(value: &HeaderValue) -> Value<'_> {
     Value::Text(String::from_utf8_lossy(value.as_bytes()))
@@ -209,7 +234,7 @@ fn grpc_status<'a>(status: u8, form: GrpcStatusForm) -> Option<Value<'a>> {
 }
 
 fn upstream<'a>(part: AddressPart, facts: &Facts<'a>) -> Option<Value<'a>> {
-    match &facts.endpoint?.address {
+    match facts.upstream? {
         Address::Socket(socket) => address(*socket, part),
         Address::Dns { host, port } => match part {
             AddressPart::Whole => Value::owned(format!("{host}:{port}")),
@@ -269,6 +294,14 @@ mod tests {
         ];
         assert_eq!(time(&TimeFormat::Parts(parts), at), "2023/11/14T22:13:20+0000 1700000000.012");
         assert_eq!(time(&TimeFormat::Rfc3339, at), "2023-11-14T22:13:20.012Z");
+    }
+
+    #[test]
+    fn variables_have_no_credentials() {
+        let all = [("DB_URL", "postgres://u:pw@db/main"), ("CACHE", "redis://db/0?password=pw"), ("ZONE", "a?b")];
+        let found = environment(all.into_iter().map(|(name, value)| (name.into(), value.into())));
+        let found = |name: &str| found[name].as_str();
+        assert_eq!([found("DB_URL"), found("CACHE"), found("ZONE")], ["REDACTED", "redis://db/0", "a?b"]);
     }
 
     #[test]

@@ -22,10 +22,15 @@ use super::{
 };
 use crate::{error::Flag, log_notes::LogNotes};
 
+/// Longest header, and longest path, in bytes: an entry has up to 195 of them.
+const MAX_HEADER: usize = 1024;
+const MAX_PATH: usize = 4096;
+
 /// Appends the entry of an event.
 pub(super) fn append(out: &mut Vec<u8>, is_tcp: bool, headers: &ServiceHeaders, facts: &Facts<'_>) {
     if is_tcp {
-        let bytes = ConnectionProperties { received_bytes: facts.received, sent_bytes: facts.sent };
+        let bytes =
+            ConnectionProperties { received_bytes: facts.received.unwrap_or_default(), sent_bytes: facts.sent.unwrap_or_default() };
         append_entry(out, &TcpEntry { common_properties: Some(common(facts)), connection_properties: Some(bytes) });
         return;
     }
@@ -45,7 +50,7 @@ fn common(facts: &Facts<'_>) -> Common {
         Some(Value::Text(text)) => text.into_owned(),
         _ => String::new(),
     };
-    let endpoint = facts.endpoint.and_then(|endpoint| match &endpoint.address {
+    let endpoint = facts.upstream.and_then(|endpoint| match endpoint {
         Address::Socket(socket) => Some(address(*socket)),
         Address::Dns { host, port } => Some(of_name(host, *port)),
         Address::Unix(_) => None,
@@ -90,7 +95,7 @@ fn tags(facts: &Facts<'_>) -> HashMap<String, String> {
 fn request(headers: &ServiceHeaders, facts: &Facts<'_>) -> RequestProperties {
     let Some((record, notes)) = facts.request else { return RequestProperties::default() };
     let text = |operator: LogOperator| match value(&operator, facts) {
-        Some(Value::Text(text)) => text.into_owned(),
+        Some(Value::Text(text)) => cut(&text, MAX_HEADER),
         _ => String::new(),
     };
     let place =
@@ -98,17 +103,18 @@ fn request(headers: &ServiceHeaders, facts: &Facts<'_>) -> RequestProperties {
     RequestProperties {
         request_method: method(&record.method),
         scheme: notes.origin.scheme.to_owned(),
-        authority: notes.authority.to_string(),
-        path: record.path.to_string(),
+        authority: cut(&notes.authority, MAX_HEADER),
+        path: cut(&record.path, MAX_PATH),
         user_agent: place(headers.user_agent, LogOperator::RequestHeader),
+        referer: place(headers.referer, LogOperator::RequestHeader),
         forwarded_for: place(headers.forwarded_for, LogOperator::ForwardedFor),
-        request_id: record.request_id().unwrap_or_default().to_owned(),
+        request_id: cut(record.request_id().unwrap_or_default(), MAX_HEADER),
         request_body_bytes: record.request_bytes,
         request_headers: headers
             .request
             .iter()
             .filter_map(|place| match value(&LogOperator::RequestHeader(*place), facts)? {
-                Value::Text(text) => Some((notes.request_name(*place)?.to_owned(), text.into_owned())),
+                Value::Text(text) => Some((notes.request_name(*place)?.to_owned(), cut(&text, MAX_HEADER))),
                 Value::Number(_) | Value::Amount(_) => None,
             })
             .collect(),
@@ -119,15 +125,19 @@ fn response(headers: &ServiceHeaders, facts: &Facts<'_>) -> ResponseProperties {
     let notes = facts.request.map(|(_, notes)| notes);
     let map = |places: &[HeaderPlace], find: fn(&LogNotes, HeaderPlace) -> Option<(&HeaderName, &HeaderValue)>| {
         let found = places.iter().filter_map(|place| find(notes?, *place));
-        found.map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
+        found.map(|(name, value)| (name.as_str().to_owned(), cut(&String::from_utf8_lossy(value.as_bytes()), MAX_HEADER))).collect()
     };
     ResponseProperties {
         response_code: facts.status.map(u32::from),
-        response_body_bytes: facts.sent,
+        response_body_bytes: facts.sent.unwrap_or_default(),
         response_headers: map(&headers.response, LogNotes::named_response_header),
         response_trailers: map(&headers.trailers, LogNotes::named_trailer),
         response_code_details: facts.code_details().unwrap_or_default(),
     }
+}
+
+fn cut(text: &str, length: usize) -> String {
+    text[..text.floor_char_boundary(length)].to_owned()
 }
 
 fn flags(flag: Option<Flag>) -> ResponseFlags {
@@ -147,6 +157,8 @@ fn flags(flag: Option<Flag>) -> ResponseFlags {
         stream_idle_timeout: is(Flag::StreamIdle),
         downstream_protocol_error: is(Flag::BadRequest),
         upstream_protocol_error: is(Flag::UpstreamProtocol),
+        no_cluster_found: is(Flag::Misconfigured),
+        overload_manager: is(Flag::Budget),
     }
 }
 
