@@ -140,66 +140,66 @@ impl Metrics {
             names,
             sessions: SessionMetrics::default(),
         };
-        registry.register("pailou_requests_active", "Requests under way", metrics.active.clone());
-        registry.register("pailou_unrouted_requests", "Requests that no rule answered", metrics.unrouted.clone());
-        registry.register(
-            "pailou_response_flags",
-            "Requests that the gateway refused or broke off, by flag",
-            metrics.flags.clone(),
-        );
+        metrics.register(registry);
+        metrics
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("pailou_requests_active", "Requests under way", self.active.clone());
+        registry.register("pailou_unrouted_requests", "Requests that no rule answered", self.unrouted.clone());
+        registry.register("pailou_response_flags", "Requests that the gateway refused or broke off, by flag", self.flags.clone());
         registry.register(
             "pailou_client_protocol_errors",
             "Clients that did not keep to the protocol, by what they were told",
-            metrics.violations.clone(),
+            self.violations.clone(),
         );
         registry.register(
             "pailou_refused_connections",
             "Connections of clients beyond a limit, which were closed",
-            metrics.refused_connections.clone(),
+            self.refused_connections.clone(),
         );
         registry.register(
             "pailou_tls_handshake_failures",
             "TLS handshakes of clients that failed, by reason",
-            metrics.handshakes.clone(),
+            self.handshakes.clone(),
         );
         registry.register(
             "pailou_mirrors_dropped",
             "Copies for mirrors that were not sent, or not to their end: the mirror is slow, or there is no room or endpoint",
-            metrics.mirrors_dropped.clone(),
+            self.mirrors_dropped.clone(),
         );
         registry.register(
             "pailou_rate_limit_shadowed",
             "Requests beyond a limit that only counts (shadowMode)",
-            metrics.shadowed_limits.clone(),
+            self.shadowed_limits.clone(),
         );
         registry.register(
             "pailou_unpriced_requests",
             "Requests for models without a price, of Gateways that have prices",
-            metrics.unpriced_requests.clone(),
+            self.unpriced_requests.clone(),
         );
         registry.register(
             "pailou_llm_cost_failures",
             "Costs of responses that could not be computed: the total tokens were charged",
-            metrics.unknown_costs.clone(),
+            self.unknown_costs.clone(),
         );
         registry.register(
             "pailou_retry_abandoned",
             "Requests sent once only although a retry policy applies: their body is too long to be kept, or there is no room",
-            metrics.retry_abandoned.clone(),
+            self.retry_abandoned.clone(),
         );
-        metrics.prefills.register(registry);
-        registry.register_collector(Box::new(RequestCollector(metrics.requests.clone())));
-        registry.register_collector(Box::new(GenAiCollector { models: metrics.models.clone(), is_ack: names.ack }));
-        registry.register_collector(Box::new(OverheadCollector(metrics.overhead.clone())));
-        if names.http {
-            registry.register_collector(Box::new(HttpNamesCollector(metrics.http.clone())));
+        self.prefills.register(registry);
+        registry.register_collector(Box::new(RequestCollector(self.requests.clone())));
+        registry.register_collector(Box::new(GenAiCollector { models: self.models.clone(), is_ack: self.names.ack }));
+        registry.register_collector(Box::new(OverheadCollector(self.overhead.clone())));
+        if self.names.http {
+            registry.register_collector(Box::new(HttpNamesCollector(self.http.clone())));
         }
-        if names.has_calls() {
-            let models = metrics.models.clone();
-            registry.register_collector(Box::new(RequestNamesCollector { models, names }));
+        if self.names.has_calls() {
+            let models = self.models.clone();
+            registry.register_collector(Box::new(RequestNamesCollector { models, names: self.names }));
         }
-        metrics.sessions.register(registry);
-        metrics
+        self.sessions.register(registry);
     }
 
     /// Counts a request that comes, for names that tell of those under way.
