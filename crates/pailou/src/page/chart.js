@@ -29,15 +29,7 @@ export function timeChart({ label, note, lines, format, axis = format, height = 
     if (!width) return;
     const top = niceTop(Math.max(0, ...points.flatMap((point) => read(point).map((value) => value ?? 0))));
     const y = (value) => PAD.top + (1 - value / top) * (height - PAD.top - PAD.bottom);
-    const parts = [0, 0.5, 1].map((share) => [
-      s('line', { class: 'grid', x1: PAD.left, x2: width - PAD.right, y1: y(share * top), y2: y(share * top) }),
-      s('text', { class: 'tick end', x: PAD.left - 6, y: y(share * top) + 4 }, share ? axis(share * top) : '0'),
-    ]);
-    for (const minute of [5, 4, 3, 2, 1, 0]) {
-      const at = PAD.left + (1 - (minute * 60) / SPAN) * (width - PAD.left - PAD.right);
-      const anchor = minute === 5 ? 'start' : minute === 0 ? 'end' : 'middle';
-      if (width > 480 || [5, 2, 0].includes(minute)) parts.push(s('text', { class: `tick ${anchor}`, x: at, y: height - 4 }, minute ? minute === 5 ? '5 min ago' : `${minute} min` : 'now'));
-    }
+    const parts = axesOf({ width, height, top, y, axis });
     for (const line of lines) {
       if (line.area) parts.push(s('path', { class: `area ${line.kind}`, d: path(points, line.id, x, y, y(0)) }));
       parts.push(s('path', { class: `line ${line.kind}`, d: path(points, line.id, x, y) }));
@@ -64,9 +56,7 @@ export function timeChart({ label, note, lines, format, axis = format, height = 
   }
 
   function list() {
-    const rows = points.filter((_, at) => (points.length - 1 - at) % 10 === 0).reverse();
-    replace(numbers, h('table', {}, h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Time'), lines.map((line) => h('th', { scope: 'col', class: 'number' }, line.name)))),
-      h('tbody', {}, rows.map((point) => h('tr', {}, h('th', { scope: 'row' }, clock(point.at)), read(point).map((value) => h('td', { class: 'number' }, value === null ? NONE : format(value))))))));
+    replace(numbers, numberTable(points, lines, read, format));
   }
 
   plot.addEventListener('pointermove', (event) => {
@@ -96,6 +86,27 @@ export function timeChart({ label, note, lines, format, axis = format, height = 
       draw();
     },
   };
+}
+
+/** Lines and ticks of both axes. */
+function axesOf({ width, height, top, y, axis }) {
+  const parts = [0, 0.5, 1].map((share) => [
+    s('line', { class: 'grid', x1: PAD.left, x2: width - PAD.right, y1: y(share * top), y2: y(share * top) }),
+    s('text', { class: 'tick end', x: PAD.left - 6, y: y(share * top) + 4 }, share ? axis(share * top) : '0'),
+  ]);
+  for (const minute of [5, 4, 3, 2, 1, 0]) {
+    const at = PAD.left + (1 - (minute * 60) / SPAN) * (width - PAD.left - PAD.right);
+    const anchor = minute === 5 ? 'start' : minute === 0 ? 'end' : 'middle';
+    if (width > 480 || [5, 2, 0].includes(minute)) parts.push(s('text', { class: `tick ${anchor}`, x: at, y: height - 4 }, minute ? minute === 5 ? '5 min ago' : `${minute} min` : 'now'));
+  }
+  return parts;
+}
+
+/** Numbers of a chart, one row in ten seconds. */
+function numberTable(points, lines, read, format) {
+  const rows = points.filter((_, at) => (points.length - 1 - at) % 10 === 0).reverse();
+  return h('table', {}, h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Time'), lines.map((line) => h('th', { scope: 'col', class: 'number' }, line.name)))),
+    h('tbody', {}, rows.map((point) => h('tr', {}, h('th', { scope: 'row' }, clock(point.at)), read(point).map((value) => h('td', { class: 'number' }, value === null ? NONE : format(value)))))));
 }
 
 /** The path of a line, broken where a value is missing; closed down to `floor` where that is given. */

@@ -54,6 +54,18 @@ export function debounce(milliseconds, call) {
   };
 }
 
+/** Calls a function for many calls of it once in a time, until the signal ends it. */
+export function throttle(milliseconds, signal, call) {
+  let timer = null;
+  signal.addEventListener('abort', () => clearTimeout(timer));
+  return () => {
+    timer ??= setTimeout(() => {
+      timer = null;
+      call();
+    }, milliseconds);
+  };
+}
+
 /** A button that copies a text and says so. */
 export function copyButton(text) {
   const button = h('button', { type: 'button', class: 'quiet', onclick: copy }, 'Copy');

@@ -8,8 +8,8 @@ const STEP = 5;
 /** Height of a row in pixels; rows of many engines are low, and only the cursor names them. */
 const heightOf = (rows) => (rows <= 40 ? 20 : rows <= 120 ? 8 : 3);
 
-/** Makes a heat map. `label` names it, `format` writes a value. */
-export function heatMap({ label, format }) {
+/** Makes a heat map. `label` names it, `format` writes a value; the signal ends it. */
+export function heatMap({ label, format, signal }) {
   const canvas = h('canvas', { 'aria-hidden': 'true' });
   const said = h('p', { class: 'note said' });
   const names = h('ol', { class: 'rows', 'aria-hidden': 'true' });
@@ -34,22 +34,8 @@ export function heatMap({ label, format }) {
     const [cold, hot, edge] = ['--cold', '--hot', '--ink'].map((name) => style.getPropertyValue(name).trim());
     const cell = width / COLUMNS;
     const gap = row > 8 ? 2 : row > 3 ? 1 : 0;
-    for (const [at, { values }] of grid.rows.entries()) {
-      for (const [column, value] of values.entries()) {
-        if (value === null) continue;
-        paint.globalAlpha = 1;
-        paint.fillStyle = cold;
-        paint.fillRect(column * cell, at * row, cell - 1, row - gap);
-        paint.globalAlpha = Math.max(0, Math.min(1, value / grid.top));
-        paint.fillStyle = hot;
-        paint.fillRect(column * cell, at * row, cell - 1, row - gap);
-      }
-    }
-    if (!cursor) return say();
-    paint.globalAlpha = 1;
-    paint.strokeStyle = edge;
-    paint.lineWidth = 2;
-    paint.strokeRect(cursor.column * cell, cursor.row * row, cell - 1, row - gap);
+    paintCells(paint, grid, { cell, row, gap }, { cold, hot });
+    if (cursor) paintCursor(paint, cursor, { cell, row, gap }, edge);
     say();
   }
 
@@ -64,7 +50,7 @@ export function heatMap({ label, format }) {
 
   function move(row, column) {
     const last = grid.rows.length - 1;
-    cursor = last < 0 ? null : { row: Math.max(0, Math.min(last, row)), column: Math.max(0, Math.min(COLUMNS - 1, column)) };
+    cursor = last < 0 || row === null ? null : { row: Math.max(0, Math.min(last, row)), column: Math.max(0, Math.min(COLUMNS - 1, column)) };
     draw();
   }
 
@@ -72,12 +58,8 @@ export function heatMap({ label, format }) {
     const box = canvas.getBoundingClientRect();
     move(Math.floor((event.clientY - box.top) / heightOf(grid.rows.length)), Math.floor(((event.clientX - box.left) / box.width) * COLUMNS));
   });
-  const leave = () => {
-    cursor = null;
-    draw();
-  };
-  plot.addEventListener('pointerleave', leave);
-  plot.addEventListener('blur', leave);
+  plot.addEventListener('pointerleave', () => move(null));
+  plot.addEventListener('blur', () => move(null));
   plot.addEventListener('keydown', (event) => {
     const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -COLUMNS], End: [0, COLUMNS] }[event.key];
     if (!step) return;
@@ -89,7 +71,7 @@ export function heatMap({ label, format }) {
     width = Math.floor(entry.contentRect.width);
     draw();
   }).observe(plot);
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw, { signal });
 
   return {
     element,
@@ -103,6 +85,28 @@ export function heatMap({ label, format }) {
       draw();
     },
   };
+}
+
+/** Paints cells of `cell` by `row` pixels: the cold colour, and over it as much of the hot one as the value has. */
+function paintCells(paint, { rows, top }, { cell, row, gap }, { cold, hot }) {
+  for (const [at, { values }] of rows.entries()) {
+    for (const [column, value] of values.entries()) {
+      if (value === null) continue;
+      paint.globalAlpha = 1;
+      paint.fillStyle = cold;
+      paint.fillRect(column * cell, at * row, cell - 1, row - gap);
+      paint.globalAlpha = Math.max(0, Math.min(1, value / top));
+      paint.fillStyle = hot;
+      paint.fillRect(column * cell, at * row, cell - 1, row - gap);
+    }
+  }
+}
+
+function paintCursor(paint, at, { cell, row, gap }, colour) {
+  paint.globalAlpha = 1;
+  paint.strokeStyle = colour;
+  paint.lineWidth = 2;
+  paint.strokeRect(at.column * cell, at.row * row, cell - 1, row - gap);
 }
 
 /** Number of the five seconds that a sample is in: [`Store`] keeps pools once in each. */

@@ -50,7 +50,7 @@ export function pools({ root, query, store, signal }) {
     }
     for (const pool of shown) {
       if (!places.has(pool.name)) {
-        const place = placeOf(pool, asked, set);
+        const place = placeOf(pool, asked, set, signal);
         places.set(pool.name, place);
         list.append(place.element);
       }
@@ -72,7 +72,7 @@ export function pools({ root, query, store, signal }) {
 
 const readQuery = ({ pool = '', figure, sort = '' }) => ({ pool, figure: Object.hasOwn(FIGURES, figure) ? figure : 'kv', sort });
 
-function placeOf(pool, asked, set) {
+function placeOf(pool, asked, set, signal) {
   const summary = h('p', { class: 'summary' });
   const heats = new Map();
   const heatPlace = h('div', {});
@@ -91,7 +91,7 @@ function placeOf(pool, asked, set) {
       engines.update(rows);
       write(omitted, now.endpointsOmitted ? `${several(now.endpointsOmitted, 'engine')} more than are shown` : '');
       const [, read, format, top] = FIGURES[figure];
-      if (!heats.has(figure)) heats.set(figure, heatMap({ label: `${FIGURES[figure][0]} of ${pool.name}`, format }));
+      if (!heats.has(figure)) heats.set(figure, heatMap({ label: `${FIGURES[figure][0]} of ${pool.name}`, format, signal }));
       const map = heats.get(figure);
       if (heatPlace.firstChild !== map.element) replace(heatPlace, map.element);
       map.update(samples, now, read, top);
