@@ -15,6 +15,17 @@ const python = (value, pad = '') => {
   return line.length < 90 ? line : `${open}\n${parts.map((part) => `${inner}${part},\n`).join('')}${pad}${close}`;
 };
 
+/** Headers of lines `name: value`, and the numbers of those lines that are none. */
+export function headersOf(text) {
+  const [headers, wrong] = [{}, []];
+  for (const [at, line] of text.split('\n').entries()) {
+    const [, name, value] = /^\s*([!#$%&'*+.^_`|~\w-]+)\s*:(.*)$/.exec(line) ?? [];
+    if (name) headers[name.toLowerCase()] = value.trim();
+    else if (line.trim()) wrong.push(at + 1);
+  }
+  return { headers, wrong };
+}
+
 /** Snippets of a request: `url`, `headers` (an object), `body`. */
 export const SNIPPETS = {
   curl({ url, headers, body }) {

@@ -7,20 +7,11 @@ import { percent, several } from './format.js';
 import { APIS, bodyOf } from './models.js';
 import { pickOf, ruleOf } from './receipt.js';
 import { change } from './router.js';
-import { SNIPPETS } from './snippets.js';
+import { SNIPPETS, headersOf } from './snippets.js';
 
 export function tryOut({ root, query, announce, signal }) {
   const known = { enabled: false, why: '', listeners: [], models: [] };
-  const field = (id, element) => ((element.id = `try-${id}`), element);
-  const listener = field('listener', h('select', {}));
-  const host = field('host', h('input', { value: query.host ?? '', placeholder: location.hostname, autocomplete: 'off', spellcheck: 'false' }));
-  const path = field('path', h('select', {}, Object.keys(APIS).map((each) => h('option', {}, each))));
-  const models = h('datalist', { id: 'models' });
-  const model = field('model', h('input', { value: query.model ?? '', list: 'models', autocomplete: 'off', spellcheck: 'false' }));
-  const text = field('text', h('textarea', { rows: 4 }, 'Why is the sky blue?'));
-  const most = field('most', h('input', { type: 'number', min: 1, max: 100000, value: 128 }));
-  const stream = field('stream', h('input', { type: 'checkbox', checked: true }));
-  const headers = field('headers', h('textarea', { rows: 2, spellcheck: 'false', placeholder: 'authorization: Bearer sk-…' }));
+  const { listener, host, path, models, model, text, most, stream, headers, skipped } = fieldsOf(query);
   const sendButton = h('button', { class: 'main', disabled: true }, 'Send');
   const explainButton = h('button', { type: 'button', onclick: explain }, 'Explain without sending');
   const off = h('p', { class: 'note' });
@@ -36,19 +27,21 @@ export function tryOut({ root, query, announce, signal }) {
     h('div', { class: 'pair' }, labelled('Model', model), labelled('Host', host)), models,
     labelled('Text', text),
     h('div', { class: 'pair' }, labelled('Most tokens', most), h('p', { class: 'row' }, stream, h('label', { for: stream.id }, 'Stream the answer'))),
-    labelled('Headers, one a line', headers),
+    labelled('Headers, one a line', headers), skipped,
     h('p', { class: 'row' }, sendButton, explainButton), off);
   replace(root, h('h1', { class: 'unseen' }, 'Try'), h('div', { class: 'try' }, form, h('section', { 'aria-label': 'Answer' }, h('h2', {}, 'Answer'), place),
     h('section', { class: 'snippets', 'aria-label': 'Lines to paste' }, h('div', { class: 'tools' }, h('h2', {}, 'The same to paste'), h('div', { class: 'switch', role: 'group', 'aria-label': 'Language' }, tabs), copyButton(() => snippet.textContent)), snippet)));
 
-  const headerLines = () => Object.fromEntries(headers.value.split('\n').map((line) => [line.slice(0, line.indexOf(':')).trim().toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]).filter(([name]) => name));
-  const chosen = () => known.listeners.find((each) => String(each.port) === listener.value) ?? { port: 8080, protocol: 'HTTP' };
+  const headerLines = () => headersOf(headers.value).headers;
+  const chosen = () => known.listeners.find((each) => nameOf(each) === listener.value || String(each.port) === listener.value) ?? { port: 8080, protocol: 'HTTP' };
   const hostOf = () => host.value.trim() || location.hostname;
   const body = () => bodyOf(path.value, { model: model.value.trim() || 'MODEL', text: text.value, most: Number(most.value) || undefined, stream: stream.checked });
-  const url = () => `${chosen().protocol === 'HTTPS' ? 'https' : 'http'}://${hostOf()}:${chosen().port}${path.value}`;
+  const url = (name = hostOf()) => `${chosen().protocol === 'HTTPS' ? 'https' : 'http'}://${name}:${chosen().port}${path.value}`;
 
   function draw() {
-    write(snippet, SNIPPETS[asked.as]({ url: url(), headers: headerLines(), body: body() }));
+    write(snippet, SNIPPETS[asked.as]({ ...wayTo(chosen(), hostOf(), url, headerLines()), body: body() }));
+    const { wrong } = headersOf(headers.value);
+    write(skipped, wrong.length ? `Left out, as it is no header (name: value): line ${wrong.join(', ')}` : '');
     for (const tab of tabs) tab.setAttribute('aria-pressed', tab.textContent === asked.as);
     change({ listener: listener.value, host: host.value.trim(), path: path.value === '/v1/chat/completions' ? '' : path.value, model: model.value.trim(), as: asked.as === 'curl' ? '' : asked.as });
   }
@@ -59,7 +52,7 @@ export function tryOut({ root, query, announce, signal }) {
     if (!known.enabled) return;
     turn = new AbortController();
     write(sendButton, 'Stop');
-    const trial = { listener: chosen().port, host: hostOf(), path: path.value, headers: headerLines(), body: body() };
+    const trial = { listener: chosen().port, address: chosen().address, host: hostOf(), path: path.value, headers: headerLines(), body: body() };
     announce('Sent');
     announce(await send(trial, place, AbortSignal.any([turn.signal, signal])));
     turn = null;
@@ -77,8 +70,9 @@ export function tryOut({ root, query, announce, signal }) {
 
   if (Object.hasOwn(APIS, query.path)) path.value = query.path;
   json('try', { signal }).then((answer) => Object.assign(known, answer), (error) => { known.why = error.kind === 'missing' ? 'Sending from this page is not possible here.' : error.detail || error.message; }).then(() => {
-    replace(listener, (known.listeners.length ? known.listeners : [chosen()]).map((each) => h('option', { value: each.port }, `${each.protocol} ${each.port}`)));
-    if (query.listener) listener.value = query.listener;
+    replace(listener, (known.listeners.length ? known.listeners : [chosen()]).map((each) => h('option', { value: nameOf(each) }, `${each.protocol} ${nameOf(each)}`)));
+    const wanted = known.listeners.find((each) => [nameOf(each), String(each.port)].includes(query.listener));
+    if (wanted) listener.value = nameOf(wanted);
     if (!listener.value) listener.selectedIndex = 0;
     replace(models, known.models.map((value) => h('option', { value })));
     if (!model.value) model.value = known.models[0] ?? '';
@@ -90,7 +84,33 @@ export function tryOut({ root, query, announce, signal }) {
   });
 }
 
-/** What would happen to a request. */
+/** Fields of the form. */
+function fieldsOf(query) {
+  const field = (id, element) => ((element.id = `try-${id}`), element);
+  const listener = field('listener', h('select', {}));
+  const host = field('host', h('input', { value: query.host ?? '', placeholder: location.hostname, autocomplete: 'off', spellcheck: 'false' }));
+  const path = field('path', h('select', {}, Object.keys(APIS).map((each) => h('option', {}, each))));
+  const models = h('datalist', { id: 'models' });
+  const model = field('model', h('input', { value: query.model ?? '', list: 'models', autocomplete: 'off', spellcheck: 'false' }));
+  const text = field('text', h('textarea', { rows: 4 }, 'Why is the sky blue?'));
+  const most = field('most', h('input', { type: 'number', min: 1, max: 100000, value: 128 }));
+  const stream = field('stream', h('input', { type: 'checkbox', checked: true }));
+  const headers = field('headers', h('textarea', { rows: 2, spellcheck: 'false', placeholder: 'authorization: Bearer sk-…' }));
+  const skipped = h('p', { class: 'note', role: 'status' });
+  return { listener, host, path, models, model, text, most, stream, headers, skipped };
+}
+
+/** Names a listener: several Gateways may have a port. */
+const nameOf = ({ address, port }) => `${address ?? ''} ${port}`.trim();
+
+/** Address and headers of the lines to paste: those of the listener, whose certificate alone wants the host's name. */
+function wayTo({ address, protocol }, host, url, headers) {
+  const isAny = !address || ['0.0.0.0', '::'].includes(address);
+  if (isAny || protocol === 'HTTPS' || address === host) return { url: url(), headers };
+  return { url: url(address.includes(':') ? `[${address}]` : address), headers: { host, ...headers } };
+}
+
+/** Explanation of a request that was not sent. */
 function explained(it) {
   return h('div', { class: 'explained' }, h('p', { class: 'note' }, 'Nothing was sent.', it.listener && ` Listener ${it.listener.name}.`),
     it.rule && [h('h3', {}, 'Rule'), ruleOf(it.rule)],
