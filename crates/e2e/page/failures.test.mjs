@@ -1,4 +1,4 @@
-// What the page says when there is no answer, or not for everybody.
+// Words of the page when there is no answer, or not for everybody.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -221,9 +221,14 @@ test('an address that nobody would write shows a view all the same', async (t) =
 
 test('hostile names stay text', async (t) => {
   const page = await chromium.page(t);
-  for (const view of ['requests', 'limits', `requests?model=${encodeURIComponent(HOSTILE)}`, `routes?search=${encodeURIComponent(HOSTILE)}`, `try?model=${encodeURIComponent(HOSTILE)}`, `requests/${encodeURIComponent(HOSTILE)}`]) {
+  for (const view of ['requests', 'limits', `requests?model=${encodeURIComponent(HOSTILE)}`, 'now']) {
     await page.goto(`${world.page}#/${view}`);
-    await page.waitForFunction((text) => document.querySelector('main').innerText.includes(text) || document.title.includes(text) || [...document.querySelectorAll('input')].some((input) => input.value === text), { timeout: 30_000 }, HOSTILE);
+    await page.waitForFunction((text) => [...document.querySelectorAll('td, th')].some((cell) => cell.textContent.includes(text)), { timeout: 30_000 }, HOSTILE);
+    assert.equal(await page.$('main img'), null, view);
+  }
+  for (const view of ['routes?search=', 'try?model=', 'requests/']) {
+    await page.goto(`${world.page}#/${view}${encodeURIComponent(HOSTILE)}`);
+    await page.waitForFunction((text) => document.title.includes(text) || [...document.querySelectorAll('input')].some((input) => input.value === text), { timeout: 30_000 }, HOSTILE);
     assert.equal(await page.$('main img'), null, view);
   }
   assert.deepEqual(page.complaints.filter((text) => !text.includes('404')), []);

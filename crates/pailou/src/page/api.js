@@ -5,6 +5,8 @@ const TOKEN = 'pailou.token';
 /** The token that the operator typed, for as long as the tab is open. */
 export const token = {
   read: () => sessionStorage.getItem(TOKEN) ?? '',
+  /** Whether a header can carry a text: printable ASCII without blanks. */
+  isPossible: (text) => /^[\x21-\x7e]+$/.test(text),
   keep: (text) => (text ? sessionStorage.setItem(TOKEN, text) : sessionStorage.removeItem(TOKEN)),
 };
 
@@ -26,6 +28,9 @@ const WORDS = {
   refused: 'The gateway refused the question.',
 };
 
+/** Tells that as many watch as may. */
+export const manyViewers = (does) => `Sixteen pages ${does} already, which is the most that the gateway allows. Close one; this page joins by itself.`;
+
 /** The gateway does not answer at all. */
 export const gone = () => new Refusal('gone', 'The gateway does not answer. It has stopped, or the way to it is broken. The page keeps trying.');
 
@@ -35,7 +40,7 @@ export async function ask(path, { query, signal, headers, ...rest } = {}) {
   const set = Object.entries(query ?? {}).filter(([, value]) => value !== '' && value !== undefined && value !== null);
   const search = set.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&');
   const asked = new Headers(headers);
-  if (token.read()) asked.set('authorization', `Bearer ${token.read()}`);
+  if (token.isPossible(token.read()) && !asked.has('authorization')) asked.set('authorization', `Bearer ${token.read()}`);
   let response;
   try {
     response = await fetch(search ? `${path}?${search}` : path, { ...rest, signal, headers: asked, cache: 'no-store', redirect: 'error' });

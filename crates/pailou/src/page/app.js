@@ -1,6 +1,6 @@
 // The frame: views by address, the state of the connection, one polite live region.
 
-import { ask, token } from './api.js';
+import { ask, manyViewers, token } from './api.js';
 import { h, replace, write } from './dom.js';
 import { seconds } from './format.js';
 import { installKeys } from './keys.js';
@@ -22,6 +22,8 @@ const links = VIEWS.map(([id, name]) => h('a', { href: link(id), id: `view-${id}
 /** Address that each view had when it was left: a click on its name leads back to it, a further click to the whole view. */
 const left = {};
 let shown = { view: '', id: '', stop: null };
+/** Address of the list of requests when it was last seen. */
+let list = link('requests');
 
 /** Says something to those who do not see it. */
 function announce(text) {
@@ -47,7 +49,7 @@ function show() {
   const heading = id && name === 'requests' ? `Request ${id}` : title;
   document.title = `${heading} – Pailou`;
   const draw = id && name === 'requests' ? receipt : made;
-  shown.change = draw({ root, id, query: address().query, store, announce, signal: stop.signal })?.change;
+  shown.change = draw({ root, id, query: address().query, list, store, announce, signal: stop.signal })?.change;
   if (isFirst) return;
   scrollTo(0, 0);
   root.focus({ preventScroll: true });
@@ -88,7 +90,7 @@ function tell({ state, refusal, last }) {
 function noticeOf(refusal) {
   if (refusal.kind === 'token') return tokenForm();
   const busy = refusal.kind === 'busy' && /already/.test(refusal.detail);
-  const words = busy ? 'Sixteen pages watch this process already, which is the most it allows. Close one; this page joins by itself.' : refusal.message;
+  const words = busy ? manyViewers('watch this process') : refusal.message;
   const more = refusal.kind === 'forbidden' ? 'Open it on the machine itself (127.0.0.1), through kubectl port-forward, or set --admin-token-file.' : '';
   return h('div', { class: `notice ${refusal.kind}` }, h('p', {}, h('strong', {}, words), ' ', more), refusal.detail && !busy && h('p', { class: 'note' }, refusal.detail));
 }
@@ -98,17 +100,15 @@ function tokenForm() {
   const wrong = h('p', { class: 'wrong', role: 'alert' });
   async function submit(event) {
     event.preventDefault();
-    token.keep(input.value.trim());
+    const text = input.value.trim();
+    const refuse = (why) => (write(wrong, why), input.select());
+    if (!token.isPossible(text)) return refuse('That is not the token: it has blanks, or characters beyond ASCII such as typographic quotes.');
     try {
-      await ask('overview');
+      await ask('overview', { headers: { authorization: `Bearer ${text}` } });
     } catch (error) {
-      if (error.kind === 'token') {
-        token.keep('');
-        write(wrong, 'That is not the token.');
-        input.select();
-        return;
-      }
+      return refuse(error.kind === 'token' ? 'That is not the token.' : error.message);
     }
+    token.keep(text);
     location.reload();
   }
   return h('form', { class: 'notice token', onsubmit: submit }, h('p', {}, h('strong', {}, 'This gateway wants its admin token.')),
@@ -123,7 +123,11 @@ $('skip').addEventListener('click', (event) => {
   $('main').focus();
 });
 $('pause').addEventListener('click', () => store.pause(!store.isPaused));
-addEventListener('hashchange', () => show());
+addEventListener('hashchange', (event) => {
+  const { hash } = new URL(event.oldURL);
+  if (/^#\/requests(\?|$)/.test(hash)) list = hash;
+  show();
+});
 document.addEventListener('click', leave, true);
 installKeys({ help: $('help'), views: links, pause: $('pause') });
 store.listen(null, tell);

@@ -1,4 +1,4 @@
-// Response flags in plain words, and whose doing each is. docs/reference/errors.md has all of it.
+// Response flags in plain words, and the cause of each. docs/reference/errors.md has all of it.
 
 export const FAULTS = {
   client: ['Client', 'the request was wrong, refused or given up'],
@@ -38,7 +38,7 @@ const FLAGS = {
 
 const known = (flag) => (Object.hasOwn(FLAGS, flag) ? FLAGS[flag] : undefined);
 
-/** Whose doing a flag is. */
+/** Cause of a flag: one of [`FAULTS`]. */
 export const faultOf = (flag) => known(flag)?.[0] ?? 'gateway';
 
 /** A flag in words. */

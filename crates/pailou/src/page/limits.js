@@ -12,7 +12,7 @@ const used = (row) => (row.limit > 0 ? (row.spent + row.reserved) / row.limit : 
 
 export function limits({ root, query, announce, signal }) {
   let asked = readQuery(query);
-  let answer = null;
+  let turn = null;
   const inputs = [['rule', 'Rule'], ['client', 'Client']].map(([id, name]) => {
     const input = h('input', { type: 'search', id, value: asked[id], placeholder: 'part of it', autocomplete: 'off', spellcheck: 'false' });
     input.addEventListener('input', debounce(200, () => set({ [id]: input.value.trim(), offset: '0' })));
@@ -34,9 +34,12 @@ export function limits({ root, query, announce, signal }) {
   }
 
   async function load(isAsked) {
+    turn?.abort();
+    turn = new AbortController();
     const { rule, client, offset } = asked;
     try {
-      answer = await json('limits', { query: { rule, client, offset, limit: PAGE }, signal });
+      const answer = await json('limits', { query: { rule, client, offset, limit: PAGE }, signal: AbortSignal.any([turn.signal, signal]) });
+      if (!answer.counters.length && Number(offset) > 0) return set({ offset: '0' });
       replace(failure);
       list.update(answer.counters);
       write(found, several(answer.counters.length, 'counter') + (answer.next === null ? '' : ' on this page'));

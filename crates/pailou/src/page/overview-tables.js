@@ -27,7 +27,8 @@ const otherName = ({ model, sent }) => (sent && sent !== model ? sent : '');
 export function modelRows(past, last) {
   const before = new Map(past?.models?.map((each) => [nameOf(each), each]));
   return (last.models ?? []).map((model) => {
-    const old = before.get(nameOf(model));
+    // A model that a full list did not name may have been there; another began after that sample, from 0.
+    const old = before.get(nameOf(model)) ?? (past && !past.modelsOmitted ? { ttft: { sum: 0, count: 0 } } : null);
     const grown = (name) => (old ? growth(old, model, (it) => it[name]) : null);
     const rateOf = (name) => (old ? rate(past, last, (it) => (it === last ? model : old)[name]) : null);
     const seen = old ? model.ttft.count - old.ttft.count : 0;

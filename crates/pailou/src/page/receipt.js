@@ -8,8 +8,8 @@ import { timeline } from './timeline.js';
 
 const KEPT = { failed: 'kept because it failed', retried: 'kept because it was retried', slow: 'kept because it was slow', traced: 'kept because somebody waited for it', sampled: 'kept by sampling' };
 
-export function receipt({ root, id, signal }) {
-  const back = h('p', {}, h('a', { class: 'back', href: '#/requests', onclick: goBack }, '← All requests'));
+export function receipt({ root, id, list, signal }) {
+  const back = h('p', {}, h('a', { class: 'back', href: list }, '← All requests'));
   const place = h('div', { class: 'empty' }, 'Asking for the receipt.');
   replace(root, back, h('h1', { class: 'unseen' }, 'Request'), place);
   json(`receipts/${encodeURIComponent(id)}`, { signal }).then(
@@ -17,15 +17,6 @@ export function receipt({ root, id, signal }) {
     (error) => error.name !== 'AbortError' && replace(place, h('p', {}, h('strong', {}, error.kind === 'missing' ? 'No receipt of this request.' : error.message)),
       h('p', {}, error.kind === 'missing' ? 'It was not kept, or newer ones have taken its place. Failed, retried and slow requests are always kept.' : error.detail)),
   );
-}
-
-/** Goes back where the list, with its filters, is the former page. */
-function goBack(event) {
-  if (event.ctrlKey || event.metaKey || event.shiftKey || history.length < 2) return;
-  event.preventDefault();
-  const here = location.href;
-  history.back();
-  setTimeout(() => { if (location.href === here) location.hash = '#/requests'; }, 150);
 }
 
 function pictureOf(it) {

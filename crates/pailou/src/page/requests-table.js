@@ -9,7 +9,7 @@ import { table } from './table.js';
 /** Tells receipts apart: clients may send one id twice. */
 export const keyOf = (receipt) => `${receipt.request_id} ${receipt.time}`;
 
-/** Whose doing a failure is; empty of a success. A status without a flag is the backend's own. */
+/** Cause of a failure; empty of a success. A status without a flag is the backend's own. */
 const causeOf = ({ flag, status }) => (flag ? faultOf(flag) : status >= 500 ? 'backend' : status >= 400 ? 'client' : '');
 
 function statusOf(receipt) {

@@ -1,7 +1,7 @@
 // Requests: the receipts as they come, filtered; each leads to its picture.
 
-import { json } from './api.js';
-import { debounce, h, replace, write } from './dom.js';
+import { json, manyViewers } from './api.js';
+import { debounce, h, replace, throttle, write } from './dom.js';
 import { count, several } from './format.js';
 import { nextRequest } from './next.js';
 import { keyOf, receiptTable } from './requests-table.js';
@@ -17,9 +17,7 @@ const STATUSES = ['', '2xx', '4xx', '5xx', '429', '503', '504'];
 
 export function requests({ root, query, store, announce, signal }) {
   let asked = readQuery(query);
-  let kept = [];
-  let known = new Set();
-  let lost = 0;
+  let kept = new KeptReceipts();
   let turn = null;
   let isHeld = false;
   const list = receiptTable();
@@ -53,59 +51,36 @@ export function requests({ root, query, store, announce, signal }) {
     turn = new AbortController();
     const both = AbortSignal.any([turn.signal, signal]);
     clear.disabled = !Object.values(asked).some(Boolean);
-    kept = [];
-    known.clear();
-    lost = 0;
-    let got;
-    try {
-      got = await json('receipts', { query: { ...asked, limit: MAX_SHOWN }, signal: both });
-      kept = got.receipts;
-      known = new Set(kept.map(keyOf));
-      replace(failure);
-    } catch (error) {
-      if (error.name === 'AbortError') return;
-      return refuse(error);
-    }
+    kept = new KeptReceipts();
+    const got = await json('receipts', { query: { ...asked, limit: MAX_SHOWN }, signal: both }).catch((error) => (error.name === 'AbortError' ? null : refuse(error)));
+    if (!got) return;
+    kept = new KeptReceipts(got.receipts);
+    replace(failure);
     draw();
-    if (isAsked) announce(`${several(kept.length, 'request')} found`);
+    if (isAsked) announce(`${several(kept.list.length, 'request')} found`);
     follow('receipts/stream', { query: asked, signal: both, from: got.last, onState: (error) => (error ? refuse(error) : replace(failure)), onEvent: take });
   }
 
   function take(name, data) {
-    if (name === 'lost') lost += JSON.parse(data).lost;
-    if (name !== 'receipt') return;
-    const receipt = JSON.parse(data);
-    if (known.has(keyOf(receipt))) return;
-    known.add(keyOf(receipt));
-    kept.unshift(receipt);
-    while (kept.length > MAX_KEPT) known.delete(keyOf(kept.pop()));
-    later();
+    if (name === 'lost') kept.lost += JSON.parse(data).lost;
+    if (name === 'receipt' && kept.add(JSON.parse(data))) later();
   }
 
-  let timer = null;
-  function later() {
-    timer ??= setTimeout(() => {
-      timer = null;
-      if (!isHeld && !store.isPaused) draw();
-      else say();
-    }, DRAW_INTERVAL);
-  }
-  signal.addEventListener('abort', () => clearTimeout(timer));
+  const later = throttle(DRAW_INTERVAL, signal, () => (isHeld || store.isPaused ? say() : draw()));
 
   function draw() {
-    list.update(kept.slice(0, MAX_SHOWN));
+    list.update(kept.list.slice(0, MAX_SHOWN));
     say();
   }
 
   function say() {
-    const more = lost ? `, ${count(lost)} let go of before this page saw them` : '';
-    write(found, `${isHeld || store.isPaused ? 'held still' : 'newest first'}: ${several(Math.min(kept.length, MAX_SHOWN), 'request')}${more}`);
+    const more = kept.lost ? `, ${count(kept.lost)} let go of before this page saw them` : '';
+    write(found, `${isHeld || store.isPaused ? 'held still' : 'newest first'}: ${several(Math.min(kept.list.length, MAX_SHOWN), 'request')}${more}`);
   }
 
   function refuse(error) {
-    const words = { missing: 'This process has no receipts: they are of gateways, and --receipts 0 switches them off.', busy: 'Sixteen pages follow the requests already. This one joins as soon as one leaves.' }[error.kind] ?? error.message;
     for (const part of [tools, next, list.element]) part.hidden = error.kind === 'missing';
-    replace(failure, h('div', { class: 'notice' }, h('p', {}, h('strong', {}, words)), error.kind !== 'busy' && error.detail && h('p', { class: 'note' }, error.detail)));
+    replace(failure, noticeOf(error));
   }
 
   store.listen(signal, () => store.isPaused || later());
@@ -117,6 +92,31 @@ export function requests({ root, query, store, announce, signal }) {
       start(false);
     },
   };
+}
+
+/** Receipts of a list, the newest first, each once; `lost` counts those that the gateway let go of. */
+class KeptReceipts {
+  lost = 0;
+  #known;
+
+  constructor(list = []) {
+    this.list = list;
+    this.#known = new Set(list.map(keyOf));
+  }
+
+  /** Adds a receipt; false where it is there already. */
+  add(receipt) {
+    if (this.#known.has(keyOf(receipt))) return false;
+    this.#known.add(keyOf(receipt));
+    this.list.unshift(receipt);
+    while (this.list.length > MAX_KEPT) this.#known.delete(keyOf(this.list.pop()));
+    return true;
+  }
+}
+
+function noticeOf(error) {
+  const words = { missing: 'This process has no receipts: they are of gateways, and --receipts 0 switches them off.', busy: /already/.test(error.detail) && manyViewers('follow the requests') }[error.kind] || error.message;
+  return h('div', { class: 'notice' }, h('p', {}, h('strong', {}, words)), words === error.message && error.detail && h('p', { class: 'note' }, error.detail));
 }
 
 const readQuery = ({ status = '', flag = '', route = '', model = '' }) => ({ status, flag, route, model });

@@ -50,6 +50,8 @@ export function routes({ root, query, announce, signal }) {
     const { of, search: text, problems: only, offset } = asked;
     try {
       const got = await json(of, { query: { search: text, problems: only && 1, offset, limit: PAGE }, signal: AbortSignal.any([turn.signal, signal]) });
+      // An address may name a page beyond the last.
+      if (!got[of]?.length && got.total > 0 && Number(offset) > 0) return set({ offset: String(Math.floor((got.total - 1) / PAGE) * PAGE) });
       answer = got;
       replace(failure);
       draw();
@@ -57,7 +59,7 @@ export function routes({ root, query, announce, signal }) {
     } catch (error) {
       if (error.name === 'AbortError') return;
       for (const part of [tools, place]) part.hidden = error.kind === 'missing';
-      replace(failure, h('div', { class: 'notice' }, h('p', {}, h('strong', {}, error.kind === 'missing' ? 'This process has no routes: they are seen at a gateway or the controller.' : error.message))));
+      replace(failure, h('div', { class: 'notice' }, h('p', {}, h('strong', {}, error.kind === 'missing' ? 'This process has no routes: they are seen at a gateway or the controller.' : error.message)), error.kind !== 'missing' && error.detail && h('p', { class: 'note' }, error.detail)));
     }
   }
 
