@@ -67,14 +67,16 @@ impl Python {
     }
 }
 
-/// A program of this name, if it is installed; skipped otherwise as in [`Python::with`], and always where `PAILOU_E2E_WITHOUT` names it.
+/// A program of this name, if it is installed; skipped otherwise as in [`Python::with`], and always where it is one of the names in `PAILOU_E2E_WITHOUT`,
+/// which commas divide.
 ///
 /// # Panics
 /// When it is missing and required.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| Path::is_file(path));
-    let is_left_out = std::env::var_os("PAILOU_E2E_WITHOUT").is_some_and(|left_out| left_out == name);
+    let left_out = std::env::var("PAILOU_E2E_WITHOUT").unwrap_or_default();
+    let is_left_out = left_out.split(',').any(|left_out| left_out == name);
     if found.is_none() && !is_left_out {
         skip(&format!("{name} is not installed"));
     }
