@@ -154,5 +154,7 @@ fn every_value_that_the_schema_knows_has_a_default_and_is_tried_with_another() {
     tried.extend(values("deploy/tests/namespaced.values.yaml"));
     tried.extend(values("deploy/manifests/picker.values.yaml"));
     tried.extend(values("deploy/tests/store.values.yaml"));
+    tried.extend(values("deploy/tests/monitoring.values.yaml"));
+    tried.extend(values("deploy/tests/dashboards/values.yaml"));
     assert_eq!(tried, known);
 }
