@@ -22,8 +22,7 @@ use crate::{
     index::Index,
     parameters,
     resolver::Resolver,
-    status::Condition,
-    warnings::{self, PARTIALLY_SUPPORTED},
+    telemetry_collector,
 };
 
 /// Most settings, sinks of one, and conditions of one, as in Envoy Gateway.
@@ -50,11 +49,7 @@ pub(crate) fn of_gateways<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, cl
         let mut reading = Reading::new(proxy, gateway, &mut resolver);
         let logs = Arc::new(reading.read(spec));
         let Reading { problems, sinks, .. } = reading;
-        for cluster in sinks.clusters {
-            if found.iter().all(|known| known.key != cluster.key) {
-                found.push(cluster);
-            }
-        }
+        telemetry_collector::add_new(&mut found, sinks.clusters);
         for policy in resolver.finish().policies {
             clusters.tls.reached(policy, id);
         }
@@ -62,11 +57,8 @@ pub(crate) fn of_gateways<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, cl
             listener.access_log = ListenerAccessLog::Own(Arc::clone(&logs));
         }
         if !problems.is_empty() {
-            let name = format!("EnvoyProxy {}/{}", proxy.meta.namespace, proxy.meta.name);
-            let message = format!("{name}: {}; until then settings and sinks that need these have no lines", listed(&problems));
-            let generation = gateway.object.meta.generation;
-            let warning = Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedParameters", message, generation);
-            gateway.parameters = warnings::joined(gateway.parameters.take(), Some(warning));
+            let message = format!("{}; until then settings and sinks that need these have no lines", listed(&problems));
+            telemetry_collector::warn(gateway, proxy, &message);
         }
     }
     found

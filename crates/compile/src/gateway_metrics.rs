@@ -1,9 +1,9 @@
 //! Metrics of Gateways: EnvoyProxy `spec.telemetry.metrics`, the Gateway's own or its class's. A process has its metrics in common.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use pailou_api::{EnvoyProxy, envoy::proxy_metrics::OpenTelemetryMetricSink};
-use pailou_snapshot::{Cluster, Collector, CollectorTarget, MetricSink, OtlpProtocol};
+use pailou_snapshot::{Cluster, MetricSink};
 use pailou_telemetry::metric_export::Temporality;
 
 use crate::{
@@ -12,9 +12,7 @@ use crate::{
     index::Index,
     parameters,
     resolver::Resolver,
-    status::Condition,
     telemetry_collector,
-    warnings::{self, PARTIALLY_SUPPORTED},
 };
 
 /// Most sinks of an EnvoyProxy, as in Envoy Gateway.
@@ -58,11 +56,8 @@ pub(crate) fn of_gateways<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, cl
             clusters.tls.reached(policy, id);
         }
         if !problems.is_empty() {
-            let name = format!("EnvoyProxy {}/{}", proxy.meta.namespace, proxy.meta.name);
-            let message = format!("{name}: {}; until then these get no metrics", problems.join(", "));
-            let generation = gateway.object.meta.generation;
-            let warning = Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedParameters", message, generation);
-            gateway.parameters = warnings::joined(gateway.parameters.take(), Some(warning));
+            let message = format!("{}; until then these get no metrics", problems.join(", "));
+            telemetry_collector::warn(gateway, proxy, &message);
         }
     }
     found.hides_prometheus = count > 0 && hiding == count;
@@ -74,11 +69,7 @@ impl GatewayMetrics {
         if self.sinks.iter().all(|known| **known != sink) {
             self.sinks.push(Arc::new(sink));
         }
-        for cluster in clusters {
-            if self.clusters.iter().all(|known| known.key != cluster.key) {
-                self.clusters.push(cluster);
-            }
-        }
+        telemetry_collector::add_new(&mut self.clusters, clusters);
     }
 }
 
@@ -93,17 +84,10 @@ fn read(
     gateway: &GatewayState<'_>,
 ) -> Result<(MetricSink, Vec<Arc<Cluster>>), String> {
     let (backends, clusters) = telemetry_collector::backends(resolver, &proxy.meta.namespace, &otel.backend_refs, "backendRefs")?;
-    let service = format!("{}.{}", gateway.object.meta.name, gateway.object.meta.namespace);
     let named = otel.resource_attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let sink = MetricSink {
-        resource: telemetry_collector::resource(&service, named),
-        collector: Collector {
-            target: CollectorTarget::Backends(backends),
-            protocol: OtlpProtocol::Grpc,
-            headers: telemetry_collector::headers(&otel.headers, "headers")?,
-            timeout: Duration::from_secs(10),
-            is_compressed: false,
-        },
+        resource: telemetry_collector::resource(&telemetry_collector::service(gateway), named),
+        collector: telemetry_collector::collector(backends, telemetry_collector::headers(&otel.headers, "headers")?),
         temporality: Temporality {
             counters_are_deltas: otel.report_counters_as_deltas,
             histograms_are_deltas: otel.report_histograms_as_deltas,

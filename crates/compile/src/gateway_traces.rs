@@ -1,13 +1,13 @@
 //! Traces of Gateways: EnvoyProxy `spec.telemetry.tracing`, the Gateway's own or its class's.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use pailou_api::{
     EnvoyProxy,
     envoy::telemetry::{OpenTelemetryTracing, ProxyTracing, TracingSampler, TracingSamplerType},
     http_filter::Fraction,
 };
-use pailou_snapshot::{Batching, Cluster, Collector, CollectorTarget, ListenerTracing, OtlpProtocol, Tracing};
+use pailou_snapshot::{Batching, Cluster, ListenerTracing, Tracing};
 use pailou_telemetry::{
     propagators::Propagators,
     sampling::{Ratio, RootSampler, Sampler},
@@ -19,9 +19,7 @@ use crate::{
     index::Index,
     parameters,
     resolver::Resolver,
-    status::Condition,
     telemetry_collector,
-    warnings::{self, PARTIALLY_SUPPORTED},
 };
 
 /// Reads the traces of Gateways, and finds their collectors. Gives back the clusters, each once. A collector that cannot be had costs the traces,
@@ -45,16 +43,11 @@ pub(crate) fn of_gateways<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, cl
                 for listener in &mut gateway.listeners {
                     listener.tracing = ListenerTracing::Own(Arc::clone(&tracing));
                 }
-                let is_new = |cluster: &Arc<Cluster>| found.iter().all(|known| known.key != cluster.key);
-                let new: Vec<_> = its.into_iter().filter(is_new).collect();
-                found.extend(new);
+                telemetry_collector::add_new(&mut found, its);
             }
             Err(message) => {
-                let generation = gateway.object.meta.generation;
-                let name = format!("EnvoyProxy {}/{}", proxy.meta.namespace, proxy.meta.name);
-                let message = format!("{name}: spec.telemetry.tracing.{message}; until then there are no traces");
-                let warning = Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedParameters", message, generation);
-                gateway.parameters = warnings::joined(gateway.parameters.take(), Some(warning));
+                let message = format!("spec.telemetry.tracing.{message}; until then there are no traces");
+                telemetry_collector::warn(gateway, proxy, &message);
             }
         }
         for policy in resolver.finish().policies {
@@ -79,20 +72,16 @@ fn read(
         telemetry_collector::backends(resolver, &proxy.meta.namespace, &provider.backend_refs, "provider.backendRefs")?;
     let nothing = OpenTelemetryTracing::default();
     let otel = provider.open_telemetry.as_ref().unwrap_or(&nothing);
-    let default = || format!("{}.{}", gateway.object.meta.name, gateway.object.meta.namespace);
-    let service = provider.service_name.clone().unwrap_or_else(default);
+    let service = provider.service_name.clone().unwrap_or_else(|| telemetry_collector::service(gateway));
     let named = otel.resource_attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let tracing = Tracing {
         sampler: sampler(spec, otel.sampler.as_ref())?,
         propagators: Propagators::default(),
         resource: telemetry_collector::resource(&service, named),
-        collector: Collector {
-            target: CollectorTarget::Backends(backends),
-            protocol: OtlpProtocol::Grpc,
-            headers: telemetry_collector::headers(&otel.headers, "provider.openTelemetry.headers")?,
-            timeout: Duration::from_secs(10),
-            is_compressed: false,
-        },
+        collector: telemetry_collector::collector(
+            backends,
+            telemetry_collector::headers(&otel.headers, "provider.openTelemetry.headers")?,
+        ),
         batching: Batching::default(),
     };
     Ok((tracing, clusters))

@@ -1,25 +1,31 @@
-//! Collectors of telemetry that an EnvoyProxy names: their backends, and headers of requests to them.
+//! Collectors of telemetry that an EnvoyProxy names: their backends, headers of requests to them, and conditions about both.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use pailou_api::{
+    EnvoyProxy,
     envoy::{ENVOY_GROUP, telemetry::TelemetryHeader},
     refs::BackendRef,
 };
-use pailou_snapshot::{Cluster, ClusterKey};
+use pailou_snapshot::{Cluster, ClusterKey, Collector, CollectorTarget, OtlpProtocol};
 use pailou_telemetry::export::Resource;
 
 use crate::{
+    gateway::GatewayState,
     grants::Referrer,
     policies::traffic::Traffic,
     resolver::{Load, Resolver},
+    status::Condition,
+    warnings::{self, PARTIALLY_SUPPORTED},
 };
 
 /// Most backends of a collector.
 const MAX_BACKENDS: usize = 16;
 /// Most headers of requests to it, as in Envoy Gateway.
 const MAX_HEADERS: usize = 32;
+/// Longest time of a request to it.
+const TIMEOUT: Duration = Duration::from_secs(10);
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Backends of a collector, with weights, and their clusters.
@@ -65,6 +71,38 @@ pub(crate) fn headers(headers: &[TelemetryHeader], field: &str) -> Result<Vec<(H
         Ok((HeaderName::try_from(&header.name).map_err(|_| error("name"))?, value))
     };
     headers.iter().enumerate().map(header).collect()
+}
+
+/// The collector that these backends are, over gRPC.
+pub(crate) fn collector(backends: Vec<(u32, ClusterKey)>, headers: Vec<(HeaderName, HeaderValue)>) -> Collector {
+    Collector {
+        target: CollectorTarget::Backends(backends),
+        protocol: OtlpProtocol::Grpc,
+        headers,
+        timeout: TIMEOUT,
+        is_compressed: false,
+    }
+}
+
+/// Name of a Gateway's service where none is given. Source: Envoy Gateway.
+pub(crate) fn service(gateway: &GatewayState<'_>) -> String {
+    format!("{}.{}", gateway.object.meta.name, gateway.object.meta.namespace)
+}
+
+/// Adds clusters that are not among those found.
+pub(crate) fn add_new(found: &mut Vec<Arc<Cluster>>, clusters: Vec<Arc<Cluster>>) {
+    for cluster in clusters {
+        if found.iter().all(|known| known.key != cluster.key) {
+            found.push(cluster);
+        }
+    }
+}
+
+/// Tells in the Gateway's condition of parameters which field of its EnvoyProxy is not acted on, and what that means.
+pub(crate) fn warn(gateway: &mut GatewayState<'_>, proxy: &EnvoyProxy, message: &str) {
+    let message = format!("EnvoyProxy {}/{}: {message}", proxy.meta.namespace, proxy.meta.name);
+    let warning = Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedParameters", message, gateway.object.meta.generation);
+    gateway.parameters = warnings::joined(gateway.parameters.take(), Some(warning));
 }
 
 /// The gateway, as its telemetry names it; `named` attributes take the place of its own.

@@ -10,10 +10,7 @@ use pailou_api::{
         OpenTelemetrySink,
     },
 };
-use pailou_snapshot::{
-    Batching, Captured, Cluster, Collector, CollectorTarget, HeaderPlace, LogCollector, LogSender, LogSink, OtlpProtocol,
-    ServiceHeaders,
-};
+use pailou_snapshot::{Batching, Captured, Cluster, HeaderPlace, LogCollector, LogSender, LogSink, ServiceHeaders};
 
 use crate::{
     gateway::GatewayState,
@@ -46,7 +43,7 @@ pub(super) struct Sinks<'r, 'a, 'c> {
 
 impl<'r, 'a, 'c> Sinks<'r, 'a, 'c> {
     pub(super) fn new(proxy: &'r EnvoyProxy, gateway: &GatewayState<'_>, resolver: &'r mut Resolver<'a, 'c>) -> Self {
-        let gateway = format!("{}.{}", gateway.object.meta.name, gateway.object.meta.namespace);
+        let gateway = telemetry_collector::service(gateway);
         let namespace = &proxy.meta.namespace;
         Self { resolver, namespace, gateway, files: Vec::new(), collectors: Vec::new(), clusters: Vec::new() }
     }
@@ -128,13 +125,7 @@ impl<'r, 'a, 'c> Sinks<'r, 'a, 'c> {
         (backends, clusters): CollectorBackends,
         headers: Vec<(HeaderName, http::HeaderValue)>,
     ) -> Arc<LogCollector> {
-        let collector = Collector {
-            target: CollectorTarget::Backends(backends),
-            protocol: OtlpProtocol::Grpc,
-            headers,
-            timeout: Duration::from_secs(10),
-            is_compressed: false,
-        };
+        let collector = telemetry_collector::collector(backends, headers);
         let batching = Batching { schedule_delay: SCHEDULE_DELAY, ..Batching::default() };
         let collector = LogCollector { sender, collector, batching };
         if let Some(known) = self.collectors.iter().find(|known| ***known == collector) {
