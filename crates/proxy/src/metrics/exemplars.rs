@@ -2,11 +2,12 @@
 
 use std::{
     fmt::Write as _,
+    hash::BuildHasher as _,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use pailou_telemetry::ids::TraceId;
 use parking_lot::Mutex;
 
@@ -19,15 +20,22 @@ const MAX_NAMES: usize = 4;
 /// While a scrape writes them, those that change are there twice: 2 MB at most.
 const _: () = assert!(MAX_NAMES * MAX_SERIES * size_of::<Buckets>() <= 1_100_000);
 
-/// Exemplars by histogram, and by labels as they are written.
+/// Exemplars by histogram and labels.
 #[derive(Default)]
-pub(super) struct Exemplars(Mutex<ByName>);
+pub(super) struct Exemplars {
+    /// Hashes labels: a request writes none that are known.
+    hasher: DefaultHashBuilder,
+    all: Mutex<HashMap<&'static str, HashMap<u64, Series>>>,
+}
 
+/// Exemplars by histogram, and by labels as they are written.
 type ByName = HashMap<&'static str, HashMap<Arc<str>, Series>>;
 
 /// A series; a copy shares the exemplars until either changes.
 #[derive(Clone)]
 struct Series {
+    /// Labels as OpenMetrics has them.
+    labels: Arc<str>,
     buckets: Arc<Buckets>,
     latest: SystemTime,
 }
@@ -46,14 +54,15 @@ impl Exemplars {
     pub(super) fn observe(&self, name: &'static str, labels: &[(&str, &str)], trace_id: TraceId, duration: Duration) {
         let time = SystemTime::now();
         let exemplar = Exemplar { trace_id, duration, time };
-        let labels = written(labels);
+        let hash = self.hasher.hash_one(labels);
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let mut all = self.0.lock();
+        let mut all = self.all.lock();
         let by_labels = all.entry(name).or_default();
-        if by_labels.len() >= MAX_SERIES && !by_labels.contains_key(&labels) {
+        if by_labels.len() >= MAX_SERIES && !by_labels.contains_key(&hash) {
             make_room(by_labels);
         }
-        let series = by_labels.entry(labels).or_insert_with(|| Series { buckets: Arc::new([None; BOUNDS + 1]), latest: time });
+        let new = || Series { labels: written(labels), buckets: Arc::new([None; BOUNDS + 1]), latest: time };
+        let series = by_labels.entry(hash).or_insert_with(new);
         series.latest = time;
         Arc::make_mut(&mut series.buckets)[bucket(nanos)] = Some(exemplar);
     }
@@ -68,15 +77,16 @@ impl Exemplars {
     }
 
     fn copy(&self) -> ByName {
-        self.0.lock().clone()
+        let by_labels = |series: &HashMap<u64, Series>| series.values().map(|it| (Arc::clone(&it.labels), it.clone())).collect();
+        self.all.lock().iter().map(|(name, series)| (*name, by_labels(series))).collect()
     }
 }
 
 /// Lets go of the series without a request for the longest time.
-fn make_room(by_labels: &mut HashMap<Arc<str>, Series>) {
-    let oldest = by_labels.iter().min_by_key(|(_, series)| series.latest).map(|(labels, _)| Arc::clone(labels));
-    if let Some(labels) = oldest {
-        by_labels.remove(&labels);
+fn make_room(by_labels: &mut HashMap<u64, Series>) {
+    let oldest = by_labels.iter().min_by_key(|(_, series)| series.latest).map(|(hash, _)| *hash);
+    if let Some(hash) = oldest {
+        by_labels.remove(&hash);
     }
 }
 
@@ -142,8 +152,9 @@ mod tests {
         let observe = |number: usize| {
             exemplars.observe("a", &[("x", &number.to_string())], TraceId::from_random(1), Duration::ZERO);
             // The clock is too coarse to tell which came first.
-            let mut all = exemplars.0.lock();
-            let series = all.get_mut("a").unwrap().get_mut(&*format!("x=\"{number}\"")).unwrap();
+            let mut all = exemplars.all.lock();
+            let is_it = |series: &&mut Series| *series.labels == *format!("x=\"{number}\"");
+            let series = all.get_mut("a").unwrap().values_mut().find(is_it).unwrap();
             series.latest = UNIX_EPOCH + Duration::from_secs(number as u64);
         };
         (0..=MAX_SERIES).for_each(observe);
