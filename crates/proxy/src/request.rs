@@ -201,16 +201,7 @@ async fn serve(
     let context = &connection.worker.context;
     record.host = head.host.clone();
     let runtime = context.runtime.load_full().ok_or_else(|| Error::new(Flag::Stopped, "the gateway is not configured yet"))?;
-    if head.host.ends_with('.') {
-        listener::strip_host_dot(&runtime, connection, head);
-        record.host = head.host.clone();
-    }
-    let listener = listener::choose(&runtime, connection, head);
-    attempt_span::begin(connection, listener.as_ref().ok().map(|it| &***it), head, record);
-    log_target::begin(connection, &runtime, listener.as_ref().ok().map(|it| &***it), head, record);
-    let listener = listener?;
-    record.listener = Some(listener.name.clone());
-    record.costs.clone_from(&listener.costs);
+    let listener = begin(&runtime, connection, head, record)?;
     let policy = &*listener.client;
     if policy.health_check_path.as_deref().is_some_and(|path| path == head.parts.uri.path()) {
         return Ok(Served::Here(Response::new(ResponseBody::empty())));
@@ -277,6 +268,27 @@ async fn serve(
     let admission =
         Admission { admitted, runtime: &runtime, listener, entry, client, client_id, bounds, needs_model, store_budget };
     answer_or_forward(connection, head, admission, record, state).await
+}
+
+/// Chooses the listener, and begins the request's span, log and record by it. A request that no listener takes has those of its connection.
+fn begin<'r>(
+    runtime: &'r Runtime,
+    connection: &Connection,
+    head: &mut Head,
+    record: &mut RequestLog,
+) -> Result<&'r Arc<Listener>, Error> {
+    if head.host.ends_with('.') {
+        listener::strip_host_dot(runtime, connection, head);
+        record.host = head.host.clone();
+    }
+    let chosen = listener::choose(runtime, connection, head);
+    let known = chosen.as_ref().ok().map(|listener| &***listener);
+    attempt_span::begin(connection, known, head, record);
+    log_target::begin(connection, runtime, known, head, record);
+    let listener = chosen?;
+    record.listener = Some(listener.name.clone());
+    record.costs.clone_from(&listener.costs);
+    Ok(listener)
 }
 
 /// Answers an admitted request, or sends it to a backend.
