@@ -48,7 +48,7 @@ pub struct PluginSpec {
     /// Its name in references; the type if there is none.
     #[serde(default)]
     pub name: Option<String>,
-    /// What it is.
+    /// Its type, such as `queue-scorer`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its settings, by its type.

@@ -23,7 +23,7 @@ pub struct PickerConfiguration {
     kv_events: Option<KvEvents>,
     queueing: Option<Queueing>,
     max_concurrency: Option<u32>,
-    /// What the picker does not act on, and why.
+    /// Parts of the file that the picker does not act on, and why.
     pub unsupported: Vec<String>,
 }
 

@@ -46,7 +46,7 @@ impl Prometheus {
         Some(prometheus)
     }
 
-    /// What its API answers; `query` is percent-encoded here.
+    /// Answer of its API; `query` is percent-encoded here.
     pub async fn api(&self, path: &str, query: &[(&str, &str)]) -> Value {
         let form: Vec<_> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let call = Call::get(&format!("/api/v1/{path}?{}", form.join("&")));

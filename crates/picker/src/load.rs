@@ -49,7 +49,7 @@ impl Tokens {
         Self((input_bytes as u64 / BYTES_PER_TOKEN + output).min(MOST_TOKENS))
     }
 
-    /// How many they are.
+    /// Their number.
     pub(crate) fn number(self) -> u64 {
         self.0
     }

@@ -1,7 +1,7 @@
 //! New prompts that endpoints were given lately.
 //!
-//! Where a conversation begins, the rest of it goes; where a shared beginning is computed first, so do the prompts that share it. Load shows
-//! that only later, when to move them costs their prefill once more. So new prompts are dealt out evenly.
+//! The rest of a conversation goes where it begins, and prompts that share a beginning go where that is computed first. Load shows it only later,
+//! when to move them costs their prefill once more. So new prompts are dealt out evenly.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -45,7 +45,7 @@ pub(crate) fn is_new(prompt_bytes: usize, most_cached: u32) -> bool {
 }
 
 impl NewPrompts {
-    /// How many it has, with older ones faded.
+    /// Their number, with older ones faded.
     pub(crate) fn faded(&self, count: &NewPromptCount) -> f32 {
         faded(self.0.load(Relaxed), count.0.load(Relaxed))
     }

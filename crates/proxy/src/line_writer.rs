@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 /// Lines that wait for the writer, in bytes. Beyond it lines are dropped and counted: a slow disk never holds a request up.
 const MAX_WAITING: usize = 4 << 20;
-/// How long a line may wait so that several are written at once.
+/// Longest wait of a line for others that are written with it.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Lines of one file; `T` is state of those who write them.

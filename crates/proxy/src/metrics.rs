@@ -314,13 +314,13 @@ impl Metrics {
         self.unrouted.get()
     }
 
-    /// How often each flag was counted, of those that were.
+    /// Counts of the flags that were counted.
     pub(crate) fn flagged(&self) -> Vec<(Flag, u64)> {
         let count = |flag: Flag| self.flags.get(&FlagLabel { flag: flag.code() }).map_or(0, |counter| counter.get());
         Flag::ALL.into_iter().map(|flag| (flag, count(flag))).filter(|(_, count)| *count > 0).collect()
     }
 
-    /// How many failed, by whose doing it is.
+    /// Failed requests, by whose doing it is.
     pub(crate) fn faults(&self) -> [(Cause, u64); Cause::ALL.len()] {
         self.faults.all()
     }

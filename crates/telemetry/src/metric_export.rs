@@ -62,7 +62,7 @@ impl MetricExport {
         self.last = now;
     }
 
-    /// What has come since the last time.
+    /// Growth since the last time.
     fn difference<'t>(&mut self, mut family: Family<'t>) -> Family<'t> {
         for series in &mut family.series {
             let key = format!("{}{{{}}}", family.name, series.labels);

@@ -1,4 +1,4 @@
-//! What becomes of each type of plugin.
+//! Effect of each type of plugin.
 
 use pailou_api::endpoint_picker_config::{PluginSpec, plugin_parameters};
 use pailou_snapshot::KvEvents;

@@ -171,7 +171,7 @@ mod tests {
         all
     }
 
-    /// Whatever requests differ in, none of a rule's counters makes room while the rule is used.
+    /// None of a rule's counters makes room while the rule is used, in whatever its requests differ.
     #[test]
     fn totals_of_a_rule_do_not_fall() {
         let series = EnvoySeries::default();

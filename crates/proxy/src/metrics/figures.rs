@@ -32,7 +32,7 @@ pub struct ModelTotals {
     pub reasoning_tokens: u64,
     /// The models with most requests, at most as many as were asked for, busiest first.
     pub busiest: Vec<ModelFigures>,
-    /// How many there are beside those.
+    /// Number of those that are left out.
     pub omitted: usize,
 }
 
@@ -55,7 +55,7 @@ pub struct ModelFigures {
     pub output_tokens: u64,
     /// Times to the first content: seconds of all together.
     pub ttft_seconds: f64,
-    /// How many they are.
+    /// Their number.
     pub ttft_count: u64,
 }
 
@@ -83,6 +83,6 @@ pub struct RuleFigures {
     pub client_errors: u64,
     /// Times to the first content: seconds of all together.
     pub ttft_seconds: f64,
-    /// How many they are.
+    /// Their number.
     pub ttft_count: u64,
 }

@@ -26,7 +26,7 @@ pub(crate) struct HttpSeries {
 /// Method and scheme of requests under way.
 pub(crate) type ActiveKey = (&'static str, &'static str);
 
-/// What tells the series of requests apart.
+/// Labels that tell the series of requests apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RequestKey {
     /// As the conventions have it.
@@ -43,7 +43,7 @@ pub(crate) struct RequestKey {
     pub(crate) route: Option<RouteName>,
 }
 
-/// What tells the series of attempts apart.
+/// Labels that tell the series of attempts apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AttemptKey {
     pub(crate) method: &'static str,
