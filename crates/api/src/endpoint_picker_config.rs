@@ -1,12 +1,18 @@
-//! llm-d's `EndpointPickerConfig`: the configuration file of its endpoint picker. It is no object of a cluster.
+//! llm-d's `EndpointPickerConfig`: the configuration file of its endpoint picker. It is no object of a cluster, but the text of a ConfigMap.
+
+mod source;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{Duration, parse, quantity::Quantity};
 
+pub use source::{ConfigurationSource, ENDPOINT_PICKER_CONFIG_ANNOTATION};
+
 /// API versions that are read, the older one last.
 pub const API_VERSIONS: [&str; 2] = ["llm-d.ai/v1alpha1", "inference.networking.x-k8s.io/v1alpha1"];
+/// Most plugins, profiles, and plugins of a profile.
+const MAX_PLUGINS: usize = 256;
 
 /// The file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -162,7 +168,21 @@ impl EndpointPickerConfig {
         if !API_VERSIONS.contains(&config.api_version.as_str()) {
             return Err(format!("apiVersion: {:?}; {} is expected", config.api_version, API_VERSIONS[0]));
         }
+        config.check_sizes()?;
         Ok(config)
+    }
+
+    fn check_sizes(&self) -> Result<(), String> {
+        let profiles = self.scheduling_profiles.iter().map(|profile| ("schedulingProfiles[].plugins", profile.plugins.len()));
+        let lists = [
+            ("plugins", self.plugins.len()),
+            ("schedulingProfiles", self.scheduling_profiles.len()),
+            ("flowControl.priorityBands", self.flow_control.as_ref().map_or(0, |it| it.priority_bands.len())),
+        ];
+        match lists.into_iter().chain(profiles).find(|(_, length)| *length > MAX_PLUGINS) {
+            Some((field, length)) => Err(format!("{field}: {length} entries; at most {MAX_PLUGINS} are read")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -193,6 +213,13 @@ mod tests {
         assert_eq!((config.plugins[0].name(), config.plugins[1].name()), ("queue-scorer", "cache"));
         let error = EndpointPickerConfig::parse(&format!("{HEAD}plugins: [{{type: a, parameter: {{}}}}]\n")).unwrap_err();
         assert!(error.contains("plugins[0].parameter") && error.contains("parameters"), "{error}");
+    }
+
+    #[test]
+    fn lists_are_bounded() {
+        let plugins: Vec<_> = (0..=MAX_PLUGINS).map(|number| format!("{{name: p{number}, type: queue-scorer}}")).collect();
+        let error = EndpointPickerConfig::parse(&format!("{HEAD}plugins: [{}]\n", plugins.join(", "))).unwrap_err();
+        assert!(error.contains("plugins: 257 entries; at most 256"), "{error}");
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! llm-d's `EndpointPickerConfig`, as far as the built-in picker acts on it. The rest is named.
 
 mod flow_control;
+mod parsed;
 mod plugin;
 mod scorers;
 
 use std::sync::Arc;
 
 use pailou_api::endpoint_picker_config::{EndpointPickerConfig, PluginSpec, SchedulingProfile};
-use pailou_snapshot::{KvEvents, Pool, Queueing, RoutingStrategy, ScorerWeights};
+use pailou_snapshot::{KvEvents, ModelServer, Pool, Queueing, RoutingStrategy, ScorerWeights};
 
+pub(crate) use self::parsed::ParsedConfigurations;
 use self::plugin::PluginUse;
 
 /// Profile that counts where there are several.
@@ -23,6 +25,7 @@ pub struct PickerConfiguration {
     kv_events: Option<KvEvents>,
     queueing: Option<Queueing>,
     max_concurrency: Option<u32>,
+    runtime: Option<ModelServer>,
     /// Parts of the file that the picker does not act on, and why.
     pub unsupported: Vec<String>,
 }
@@ -58,21 +61,17 @@ impl PickerConfiguration {
         Ok(configuration)
     }
 
-    /// The pool with these settings. What the configuration does not have stays as the pool's annotations say it.
-    pub fn apply(&self, pool: &Arc<Pool>) -> Arc<Pool> {
-        let strategy = match self.scorers {
-            Some(weights) if weights.prefix == 0.0 && weights.no_hit == 0.0 => RoutingStrategy::Load,
-            Some(_) => RoutingStrategy::PrefixCache,
-            None => pool.strategy,
-        };
-        let queueing = self.queueing.or(pool.queueing);
-        Arc::new(Pool {
-            scorers: self.scorers.map(Arc::new),
-            strategy,
-            kv_events: self.kv_events.or(pool.kv_events),
-            queueing,
-            ..Pool::clone(pool)
-        })
+    /// Gives a pool these settings. What the configuration does not have stays as the pool's annotations say it.
+    pub fn apply(&self, pool: &mut Pool) {
+        match self.scorers {
+            Some(weights) if weights.prefix == 0.0 && weights.no_hit == 0.0 => pool.strategy = RoutingStrategy::Load,
+            Some(_) => pool.strategy = RoutingStrategy::PrefixCache,
+            None => {}
+        }
+        pool.runtime = self.runtime.unwrap_or(pool.runtime);
+        pool.scorers = self.scorers.map(Arc::new);
+        pool.kv_events = self.kv_events.or(pool.kv_events);
+        pool.queueing = self.queueing.or(pool.queueing);
     }
 
     fn note(&mut self, what: &str, why: &str) {
@@ -87,6 +86,7 @@ impl PickerConfiguration {
             PluginUse::Honoured => {}
             PluginUse::KvEvents(events) => self.kv_events = Some(events),
             PluginUse::MaxConcurrency(most) => self.max_concurrency = Some(most),
+            PluginUse::Engine(engine) => self.runtime = Some(engine),
             PluginUse::Unsupported(why) => self.note(&format!("plugin {}", plugin.name()), &why),
         }
         Ok(())

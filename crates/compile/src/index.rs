@@ -21,7 +21,7 @@ use pailou_api::{
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
 };
 
-use super::pem::Parsed;
+use super::{endpoint_picker_config::ParsedConfigurations, pem::Parsed};
 
 use groups::{Groups, TrackedGroups};
 pub(crate) use reads::{Reads, Touched};
@@ -50,6 +50,7 @@ macro_rules! index {
             pods: Groups<Pod>,
             slices: Groups<EndpointSlice>,
             parsed: Parsed,
+            configurations: ParsedConfigurations,
             /// Source of the key of sessions.
             pub(crate) session_key: SessionKeySource,
         }
@@ -74,6 +75,8 @@ macro_rules! index {
             pub(crate) slices: TrackedGroups<'a, EndpointSlice>,
             /// Certificates that were read.
             pub(crate) parsed: &'a Parsed,
+            /// Configurations of endpoint pickers that were read.
+            pub(crate) configurations: &'a ParsedConfigurations,
             /// Source of the key of sessions.
             pub(crate) session_key: &'a SessionKeySource,
         }
@@ -88,6 +91,7 @@ macro_rules! index {
                     pods: Groups::new(Kind::Pod as u8),
                     slices: Groups::new(Kind::EndpointSlice as u8),
                     parsed: Parsed::default(),
+                    configurations: ParsedConfigurations::default(),
                     session_key: SessionKeySource::default(),
                 }
             }
@@ -132,6 +136,7 @@ macro_rules! index {
                     touched.add(self.adapter_maps.remove(map));
                 }
                 self.parsed.forget(object);
+                self.configurations.forget(object);
             }
 
             fn defer_order(&mut self, is_deferred: bool) {
@@ -150,6 +155,7 @@ macro_rules! index {
                     pods: self.pods.tracked(),
                     slices: self.slices.tracked(),
                     parsed: &self.parsed,
+                    configurations: &self.configurations,
                     session_key: &self.session_key,
                 };
                 let result = look(&index);

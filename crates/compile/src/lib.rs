@@ -98,6 +98,7 @@ pub(crate) mod models;
 mod one_pool;
 mod picker;
 mod pool_annotations;
+mod pool_configuration;
 mod pools;
 mod queueing;
 mod remote_documents;

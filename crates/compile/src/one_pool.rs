@@ -1,7 +1,5 @@
 //! One InferencePool by itself, as an endpoint picker sees it: no Gateway and no route need lead to it.
 
-use std::sync::Arc;
-
 use crate::store::Store;
 use pailou_api::{
     InferencePool,
@@ -13,7 +11,7 @@ use super::{
     endpoints,
     index::{Index, Objects},
     models::Models,
-    pools,
+    pools::{self, AbsentPicker},
     upstream_tls::TlsPolicies,
 };
 
@@ -25,8 +23,9 @@ pub fn one_pool(store: &Store, group: Option<&str>, namespace: &str, name: &str)
 fn in_index(index: &Index<'_>, group: Option<&str>, namespace: &str, name: &str) -> Option<OnePool> {
     let groups = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().filter(|known| group.is_none_or(|group| group == *known));
     let object: &InferencePool = groups.filter_map(|group| index.pool(group, namespace, name)).next()?;
-    let (pool, warnings) = pools::pool(index, &Models::new(index), object, PickerKind::BuiltIn);
+    let noted = pools::pool(index, &Models::new(index), object, PickerKind::BuiltIn, AbsentPicker::IsThis);
     let tls = TlsPolicies::new(index).of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
     let tls = tls.map_or(Ok(None), |(_, tls)| tls.map(Some));
-    Some(OnePool { pool: Arc::new(pool), endpoints: endpoints::of_object(index, object), tls, warnings })
+    let warnings = noted.problem.map(|problem| problem.message).into_iter().chain(noted.warnings).collect();
+    Some(OnePool { pool: noted.pool, endpoints: endpoints::of_object(index, object), tls, warnings })
 }

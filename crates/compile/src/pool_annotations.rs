@@ -1,6 +1,6 @@
 //! Annotations of an InferencePool by which its engines are known and its endpoints chosen.
 
-use pailou_api::InferencePool;
+use pailou_api::{InferencePool, endpoint_picker_config::ENDPOINT_PICKER_CONFIG_ANNOTATION};
 use pailou_snapshot::{ModelServer, RoutingStrategy};
 
 use crate::{backend_limits::LIMIT_ANNOTATION, disaggregation, kv_events, queueing};
@@ -41,7 +41,7 @@ pub(crate) fn strategy(pool: &InferencePool, warnings: &mut Vec<String>) -> Rout
 
 /// Warns of annotations in these domains that are not acted on.
 pub(crate) fn warn_of_unknown(pool: &InferencePool, warnings: &mut Vec<String>) {
-    let own = [RUNTIME_ANNOTATION, STRATEGY_ANNOTATION, LIMIT_ANNOTATION];
+    let own = [RUNTIME_ANNOTATION, STRATEGY_ANNOTATION, LIMIT_ANNOTATION, ENDPOINT_PICKER_CONFIG_ANNOTATION];
     let is_known = |key: &str| {
         own.iter()
             .chain(&kv_events::ANNOTATIONS)

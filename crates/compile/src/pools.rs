@@ -21,7 +21,7 @@ use super::{
     kv_events::{self, kv_events},
     models::Models,
     picker::{self, NoPicker},
-    pool_annotations,
+    pool_annotations, pool_configuration,
     queueing::queueing,
     upstream_tls::TlsPolicies,
     warnings::PARTIALLY_SUPPORTED,
@@ -40,6 +40,8 @@ struct PoolState<'a> {
     /// The pool as it is where its picker is replaced, because that does not exist.
     replaced: Option<Replaced>,
     problems: Vec<Problem>,
+    /// Why its picker's configuration cannot be had; the pool is served without.
+    configuration_problem: Option<Problem>,
     warnings: Vec<String>,
     /// The cluster of its endpoint picker.
     asked: Option<Arc<Cluster>>,
@@ -105,6 +107,9 @@ impl<'a> Pools<'a> {
                 for problem in problems {
                     statuses.note(key.clone(), severity, problem.message.clone());
                 }
+                if let Some(problem) = &state.configuration_problem {
+                    statuses.note(key.clone(), Severity::Warning, problem.message.clone());
+                }
                 for warning in &state.warnings {
                     statuses.note(key.clone(), Severity::Warning, warning.clone());
                 }
@@ -136,6 +141,7 @@ impl<'a> PoolState<'a> {
             pool: Err(Failure("".into())),
             replaced: None,
             problems: Vec::new(),
+            configuration_problem: None,
             warnings: Vec::new(),
             asked: None,
             tls_policy: None,
@@ -143,25 +149,27 @@ impl<'a> PoolState<'a> {
         };
         let missing = match state.named_picker(index, policies) {
             Ok(picker) => {
-                state.pool = Ok(state.read(index, models, picker));
+                state.pool = Ok(state.read(index, models, picker).pool);
                 return state;
             }
             Err(missing) => missing,
         };
-        let pool = state.read(index, models, PickerKind::BuiltIn);
+        let NotedPool { pool, configuration, .. } = state.read(index, models, PickerKind::BuiltIn);
         let (NoPicker::Absent(message) | NoPicker::Unusable(message)) = &missing;
         if let NoPicker::Absent(_) = missing {
-            let note = format!("{message}: the built-in picker serves the pool");
+            let by = if configuration.is_empty() { configuration } else { format!(", as {configuration} has it") };
+            let note = format!("{message}: the built-in picker serves the pool{by}");
             state.replaced = Some(Replaced { pool: Arc::clone(&pool), note });
         }
         state.pool = state.without_picker(message, pool);
         state
     }
 
-    fn read(&mut self, index: &Index<'_>, models: &Models, picker: PickerKind) -> Arc<Pool> {
-        let (pool, warnings) = pool(index, models, self.object, picker);
-        self.warnings = warnings;
-        Arc::new(pool)
+    fn read(&mut self, index: &Index<'_>, models: &Models, picker: PickerKind) -> NotedPool {
+        let mut noted = pool(index, models, self.object, picker, AbsentPicker::LendsConfiguration);
+        self.warnings = std::mem::take(&mut noted.warnings);
+        self.configuration_problem = noted.problem.take();
+        noted
     }
 
     fn named_picker(&mut self, index: &Index<'_>, policies: &TlsPolicies<'_>) -> Result<PickerKind, NoPicker> {
@@ -198,13 +206,14 @@ impl<'a> PoolState<'a> {
         let generation = self.object.meta.generation;
         let replaced = self.replaced(replaces_pickers);
         let problems = if replaced.is_some() { &[][..] } else { &self.problems };
-        let mut resolved = Condition::summary("ResolvedRefs", problems, generation);
-        // A pool that fails open asks to be served without its picker.
-        resolved.is_tolerated = self.pool.is_ok();
-        if let Some(replaced) = replaced {
+        let problems: Vec<_> = problems.iter().chain(&self.configuration_problem).cloned().collect();
+        let mut resolved = Condition::summary("ResolvedRefs", &problems, generation);
+        // A pool that fails open asks to be served without its picker; without its configuration any is.
+        resolved.is_tolerated = replaced.is_some() || self.pool.is_ok();
+        if let Some(replaced) = replaced.filter(|_| problems.is_empty()) {
             resolved.message.clone_from(&replaced.note);
         }
-        let mut conditions = vec![Condition::summary("Accepted", problems, generation), resolved];
+        let mut conditions = vec![Condition::summary("Accepted", &problems, generation), resolved];
         if !self.warnings.is_empty() {
             conditions.push(Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedValue", self.warnings.join("; "), generation));
         }
@@ -212,8 +221,34 @@ impl<'a> PoolState<'a> {
     }
 }
 
-/// A pool without its endpoints, and notes on its unknown parts.
-pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, picker: PickerKind) -> (Pool, Vec<String>) {
+/// A pool without its endpoints, and notes on it.
+pub(crate) struct NotedPool {
+    pub(crate) pool: Arc<Pool>,
+    /// Unknown parts, and parts without effect.
+    pub(crate) warnings: Vec<String>,
+    /// Why its picker's configuration cannot be had.
+    pub(crate) problem: Option<Problem>,
+    /// Origin of that configuration; empty if there is none.
+    configuration: String,
+}
+
+/// Use of an endpoint picker that a pool names and that is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AbsentPicker {
+    /// Its configuration is that of the built-in picker, which takes its place.
+    LendsConfiguration,
+    /// None: it is this process.
+    IsThis,
+}
+
+/// A pool as its object, its annotations and its picker's configuration have it.
+pub(crate) fn pool(
+    index: &Index<'_>,
+    models: &Models,
+    object: &InferencePool,
+    picker: PickerKind,
+    absent: AbsentPicker,
+) -> NotedPool {
     let mut warnings = Vec::new();
     let set = models.of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
     let queueing = queueing(object, &picker, &mut warnings);
@@ -232,10 +267,19 @@ pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, p
     };
     pool.disaggregation = disaggregation(&object.meta, pool.runtime, &pool.picker, &mut warnings);
     pool_annotations::warn_of_unknown(object, &mut warnings);
+    let configuration = match pool.picker {
+        PickerKind::BuiltIn => pool_configuration::read(index, object, absent == AbsentPicker::LendsConfiguration),
+        PickerKind::External { .. } => pool_configuration::without_effect(object),
+    };
+    if let Some(configuration) = &configuration.configuration {
+        configuration.apply(&mut pool);
+    }
+    warnings.extend(configuration.warnings);
     if pool.kv_events.is_some() {
         kv_events::check_use(pool.strategy, &pool.picker, &mut warnings);
     }
-    (pool, warnings)
+    let (problem, configuration) = (configuration.problem, configuration.origin);
+    NotedPool { pool: Arc::new(pool), warnings, problem, configuration }
 }
 
 /// The pool's name in the snapshot. Pools of the two API groups may bear one name while a user moves from one to the other;

@@ -1,5 +1,5 @@
 //! The part of a cluster that an endpoint picker follows: one InferencePool, the Pods that it selects, the objects that rank its
-//! requests, and how the engines' certificates are verified.
+//! requests, its configuration, and how the engines' certificates are verified.
 //!
 //! Everything is in the pool's namespace, so that a Role there is enough. The API server's discovery, which every service
 //! account may read, tells which kinds the cluster serves.
@@ -7,7 +7,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kube::Client;
-use pailou_api::{Kind, NamespaceName, Object, ObjectKey, inference_pool::INFERENCE_GROUP};
+use pailou_api::{
+    Kind, NamespaceName, Object, ObjectKey, endpoint_picker_config::ConfigurationSource, inference_pool::INFERENCE_GROUP,
+};
 use pailou_compile::store::Store;
 use tokio::{
     sync::{mpsc, watch},
@@ -152,7 +154,7 @@ impl Follower {
             }
             let gone = self.scopes.select_pods(pods::selectors(&self.store));
             self.remove(|key| gone.iter().any(|scope| scope.covers(key)));
-            if self.needs_authorities() {
+            if self.needs_config_maps() {
                 self.scopes.watch_config_maps();
             }
             // While a new selector's Pods are being listed, the former ones stay.
@@ -177,9 +179,12 @@ impl Follower {
         }
     }
 
-    /// Whether certificates of the pool's engines are verified by authorities in ConfigMaps.
-    fn needs_authorities(&self) -> bool {
+    /// Whether certificates of the pool's engines are verified by authorities in ConfigMaps, or its configuration is in one.
+    fn needs_config_maps(&self) -> bool {
         self.store.iter().any(|(_, entry)| match &entry.object {
+            Object::InferencePool(pool) => {
+                matches!(ConfigurationSource::of(pool), Some(ConfigurationSource::Named { .. }))
+            }
             Object::BackendTlsPolicy(policy) => {
                 let is_of_pool =
                     policy.spec.target_refs.iter().any(|it| *it.kind == *"InferencePool" && it.name.as_str() == self.name);

@@ -3,8 +3,8 @@
 use super::{Reference, References, Referrer};
 use crate::{
     Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, EnvoyExtensionPolicy, EnvoyHttpRouteFilter, EnvoyProxy,
-    Gateway, GatewayClass, InferencePool, Kind, ListenerSet, Object, SecurityPolicy, envoy::ENVOY_GROUP, listener::Listener,
-    refs::GATEWAY_GROUP,
+    Gateway, GatewayClass, InferencePool, Kind, ListenerSet, Object, SecurityPolicy, endpoint_picker_config::ConfigurationSource,
+    envoy::ENVOY_GROUP, listener::Listener, refs::GATEWAY_GROUP,
 };
 
 impl References for Object {
@@ -103,6 +103,10 @@ impl References for BackendTlsPolicy {
 impl References for InferencePool {
     fn references(&self, visit: &mut dyn FnMut(Reference<'_>)) {
         let from = Referrer { group: self.spec.version.group(), kind: "InferencePool", namespace: &self.meta.namespace };
+        if let Some(source) = ConfigurationSource::of(self) {
+            let configuration = Reference::new(from, ("", "ConfigMap"), None, source.name(), &[Kind::ConfigMap]);
+            configuration.into_iter().for_each(&mut *visit);
+        }
         let Some(to) = &self.spec.endpoint_picker else { return };
         let picker = Reference::new(from, (&to.group, &to.kind), None, &to.name, &[Kind::Service]);
         picker.map(|picker| Reference { port: to.port, ..picker }).into_iter().for_each(visit);

@@ -1,7 +1,7 @@
 //! Effect of each type of plugin.
 
 use pailou_api::endpoint_picker_config::{PluginSpec, plugin_parameters};
-use pailou_snapshot::KvEvents;
+use pailou_snapshot::{KvEvents, ModelServer};
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::kv_events::DEFAULT_MAX_BLOCKS;
@@ -14,12 +14,14 @@ pub(super) enum PluginUse {
     KvEvents(KvEvents),
     /// Requests under way at which an endpoint has no room for more.
     MaxConcurrency(u32),
+    /// Engine whose metrics are read.
+    Engine(ModelServer),
     /// None, for this reason.
     Unsupported(String),
 }
 
 /// Types that the picker's own working stands for, whatever their parameters.
-const BUILT_IN: [&str; 14] = [
+const BUILT_IN: [&str; 12] = [
     "max-score-picker",
     "single-profile-handler",
     "disagg-profile-handler",
@@ -29,16 +31,15 @@ const BUILT_IN: [&str; 14] = [
     "prefix-based-pd-decider",
     "inflight-load-producer",
     "token-producer",
-    "metrics-data-source",
-    "core-metrics-extractor",
     "endpoint-notification-source",
     "round-robin-fairness-policy",
     "fcfs-ordering-policy",
 ];
 /// Types of parsers whose requests it reads.
-const PARSERS: [&str; 3] = ["openai-parser", "anthropic-parser", "vllmhttp-parser"];
+const PARSERS: [&str; 4] = ["openai-parser", "anthropic-parser", "vllmhttp-parser", "passthrough-parser"];
 /// Types that llm-d has and the picker has no part for.
-const WITHOUT_PART: [(&str, &str); 28] = [
+const WITHOUT_PART: [(&str, &str); 29] = [
+    ("vllmgrpc-parser", "vLLM's own gRPC is not read: its requests go by load alone"),
     ("random-picker", "the best score is picked"),
     ("weighted-random-picker", "the best score is picked"),
     ("session-affinity-scorer", "sessions are the gateway's: HTTPRoute sessionPersistence"),
@@ -91,6 +92,8 @@ pub(super) fn effect(plugin: &PluginSpec, root: &str) -> Result<PluginUse, Strin
             None => Ok(PluginUse::Honoured),
         },
         "precise-prefix-cache-producer" => plugin_parameters(plugin, root).map(precise),
+        "metrics-data-source" => plugin_parameters(plugin, root).map(|parameters| metrics_source(&parameters)),
+        "core-metrics-extractor" => plugin_parameters(plugin, root).and_then(|parameters| metrics_extractor(parameters, root)),
         "utilization-detector" => plugin_parameters(plugin, root).map(utilization),
         "concurrency-detector" => plugin_parameters(plugin, root).map(concurrency),
         _ => Err(format!("there is no plugin {kind:?}")),
@@ -205,4 +208,46 @@ fn concurrency(parameters: ConcurrencyParameters) -> PluginUse {
         return PluginUse::Unsupported("endpoints are full by requests, not by tokens".to_owned());
     }
     PluginUse::MaxConcurrency(parameters.max_concurrency.unwrap_or(MAX_CONCURRENCY).max(1))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct MetricsSourceParameters {
+    scheme: Option<String>,
+    path: Option<String>,
+    insecure_skip_verify: Option<bool>,
+    interval: Option<String>,
+}
+
+fn metrics_source(parameters: &MetricsSourceParameters) -> PluginUse {
+    let MetricsSourceParameters { scheme, path, insecure_skip_verify: _, interval } = parameters;
+    let is_own = |value: &Option<String>, own: &str| value.as_deref().is_none_or(|value| value == own);
+    match is_own(scheme, "http") && is_own(path, "/metrics") && interval.is_none() {
+        true => PluginUse::Honoured,
+        false => PluginUse::Unsupported(
+            "metrics are read from /metrics by the picker's own interval; over TLS with a BackendTLSPolicy on the pool".to_owned(),
+        ),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct MetricsExtractorParameters {
+    engine_label_key: Option<String>,
+    default_engine: Option<String>,
+    engine_configs: Vec<IgnoredAny>,
+}
+
+fn metrics_extractor(parameters: MetricsExtractorParameters, root: &str) -> Result<PluginUse, String> {
+    let MetricsExtractorParameters { engine_label_key, default_engine, engine_configs } = parameters;
+    if engine_label_key.is_some() || !engine_configs.is_empty() {
+        return Ok(PluginUse::Unsupported("a pool has one engine, by defaultEngine, and its own names of metrics".to_owned()));
+    }
+    let Some(engine) = default_engine else { return Ok(PluginUse::Honoured) };
+    match engine.as_str() {
+        "vllm" => Ok(PluginUse::Engine(ModelServer::Vllm)),
+        "sglang" => Ok(PluginUse::Engine(ModelServer::Sglang)),
+        "trtllm-serve" | "triton-tensorrt-llm" => Ok(PluginUse::Engine(ModelServer::TensorRtLlm)),
+        _ => Err(format!("{root}.defaultEngine: {engine:?} is none of vllm, sglang, trtllm-serve, triton-tensorrt-llm")),
+    }
 }

@@ -47,6 +47,24 @@ fn events_and_queues_are_switched_on() {
     assert!(configuration.unsupported.is_empty(), "{:?}", configuration.unsupported);
 }
 
+/// The file that llm-d's chart makes, with its values' defaults and another engine.
+const CHART: &str = "plugins:\n- type: queue-scorer\n- type: kv-cache-utilization-scorer\n- type: prefix-cache-scorer\n\
+                     - {type: metrics-data-source, parameters: {scheme: http, path: /metrics, insecureSkipVerify: true}}\n\
+                     - {type: core-metrics-extractor, parameters: {defaultEngine: sglang}}\n- type: passthrough-parser\n\
+                     schedulingProfiles:\n- name: default\n  plugins:\n  - {pluginRef: queue-scorer, weight: 2}\n\
+                     \x20 - {pluginRef: kv-cache-utilization-scorer, weight: 2}\n  - {pluginRef: prefix-cache-scorer, weight: 3}\n";
+
+#[test]
+fn the_charts_own_file_has_an_effect_as_a_whole() {
+    let configuration = parse(CHART).unwrap();
+    assert!(configuration.unsupported.is_empty(), "{:?}", configuration.unsupported);
+    assert_eq!(configuration.runtime, Some(ModelServer::Sglang));
+    let error = parse("plugins: [{type: core-metrics-extractor, parameters: {defaultEngine: sg-lang}}]\n").unwrap_err();
+    assert!(error.contains("plugins[0].parameters.defaultEngine"), "{error}");
+    let other_path = parse("plugins: [{type: metrics-data-source, parameters: {path: /stats}}]\n").unwrap();
+    assert!(other_path.unsupported[0].contains("metrics-data-source"), "{:?}", other_path.unsupported);
+}
+
 #[test]
 fn what_is_not_acted_on_is_named() {
     let configuration = parse(

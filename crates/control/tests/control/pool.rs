@@ -126,3 +126,27 @@ async fn definitions_and_an_api_server_that_come_later_are_waited_for() {
     api.set_down(false);
     until("the pod is known", || names(&follower) == ["a-0"]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_configuration_that_the_pool_names_is_followed() {
+    let api = Api::default();
+    define(&api, GROUP, "inferencepools", "InferencePool", &["v1"]);
+    api.apply(POOLS, pool("models", "qwen", "a"));
+    let follower = follow(&api);
+    until("the pool is known", || followed(&follower).is_some()).await;
+    assert!(followed(&follower).is_some_and(|it| it.pool.scorers.is_none()));
+    let mut named = pool("models", "qwen", "a");
+    named["metadata"]["annotations"] = json!({ "pailou.dev/endpoint-picker-config": "plugins" });
+    api.apply(POOLS, named);
+    until("its absence is told", || followed(&follower).is_some_and(|it| it.warnings[..].concat().contains("no ConfigMap"))).await;
+    let text = "{apiVersion: llm-d.ai/v1alpha1, kind: EndpointPickerConfig, plugins: [{type: queue-scorer}]}";
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "namespace": "models", "name": "plugins" },
+        "data": { "default-plugins.yaml": text },
+    });
+    api.apply("/api/v1/configmaps", map);
+    until("its scorers count", || followed(&follower).is_some_and(|it| it.pool.scorers.as_ref().is_some_and(|it| it.queue == 1.0)))
+        .await;
+    api.delete("/api/v1/configmaps", "models/plugins");
+    until("they do not count any more", || followed(&follower).is_some_and(|it| it.pool.scorers.is_none())).await;
+}

@@ -23,6 +23,7 @@ mod models;
 mod operations;
 mod overview;
 mod picker;
+mod picker_configuration;
 mod pools;
 mod prefill;
 mod protocols;

@@ -71,7 +71,7 @@ pub(crate) struct PickerArgs {
     /// Further names of metrics, for dashboards and autoscalers that read those; comma-separated or repeated.
     #[arg(long, value_name = "SET", value_enum, value_delimiter = ',', env = "PAILOU_METRIC_NAMES")]
     pub(crate) metric_names: Vec<MetricNameSet>,
-    /// llm-d's EndpointPickerConfig: scorers and weights, queues, ports of KV events. Read once, at the start.
+    /// llm-d's EndpointPickerConfig: scorers and weights, queues, ports of KV events. Read once, at the start; goes before the pool's annotation.
     #[arg(long, value_name = "PATH", env = "PAILOU_CONFIG_FILE", conflicts_with = "config_text")]
     pub(crate) config_file: Option<PathBuf>,
     /// The same as text.

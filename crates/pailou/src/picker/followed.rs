@@ -48,7 +48,7 @@ impl Followed {
     pub(super) fn take(&mut self, objects: &Store) {
         let mut pool = one_pool(objects, self.group, self.namespace.as_str(), &self.name);
         if let Some((pool, configuration)) = pool.as_mut().zip(self.configuration.as_ref()) {
-            pool.pool = configuration.apply(&pool.pool);
+            configuration.apply(Arc::make_mut(&mut pool.pool));
         }
         let endpoints = pool.as_ref().map(|pool| pool.endpoints.len());
         let warnings = pool.as_ref().map(|pool| pool.warnings.clone()).unwrap_or_default();

@@ -434,6 +434,8 @@ pub(crate) fn cluster(out: &mut String, cluster: &Cluster) {
         models.iter().for_each(|(name, model)| line(out, 2, &format!("model {name}: {}", quoted(&printed(model)))));
         pool.any_model.iter().for_each(|model| line(out, 2, &format!("any model: {}", quoted(&printed(model)))));
         pool.kv_events.iter().for_each(|events| line(out, 2, &format!("kv events: {}", quoted(&format!("{events:?}")))));
+        pool.scorers.iter().for_each(|scorers| line(out, 2, &format!("scorers: {}", quoted(&format!("{scorers:?}")))));
+        pool.queueing.iter().for_each(|queueing| line(out, 2, &format!("queueing: {}", quoted(&format!("{queueing:?}")))));
         // Every pool has it by its engine: only what annotations change is shown.
         if let Some(apart) = pool.disaggregation.filter(|apart| *apart != by_engine(pool)) {
             line(out, 2, &format!("prefill apart: {}", quoted(&format!("{apart:?}"))));
