@@ -59,6 +59,7 @@ pub mod metrics_transport;
 mod mirror;
 pub mod oidc_providers;
 pub mod overview;
+mod possible_backends;
 mod prefilled_body;
 pub mod proxy_protocol;
 mod receipt_trail;

@@ -8,13 +8,12 @@ use pailou_limits::{
     Admission, Charge, Cost, Counters, Descriptor, ExpectedCost, LimitRule, LlmCost, LlmCostFailure, LlmCosts, MetadataKey,
     ModelCall, Rate, Reach, Reservation, TokenCount, Tokens, Window,
 };
-use pailou_snapshot::ClusterKind;
 use serde_json::Value;
 
 use crate::{
-    cluster::ClusterState,
     context::Context,
     error::{Error, Flag},
+    possible_backends::PossibleBackends,
     request_record::RequestRecord,
     response_cost::{ComputedCost, HeldCharge, ResponseCost, UnknownCost},
     shared_limits::{self, StoreBudget},
@@ -38,8 +37,8 @@ pub(crate) struct ChargedRequest<'a> {
     pub(crate) metadata: &'a Metadata,
     /// Costs of models' responses, and prices.
     pub(crate) costs: Option<&'a LlmCosts>,
-    /// The backend that it will probably go to.
-    pub(crate) backend: Option<&'a ClusterState>,
+    /// Backends that it may go to.
+    pub(crate) backends: PossibleBackends<'a>,
     /// Time that the store of shared limits has.
     pub(crate) store_budget: &'a StoreBudget,
 }
@@ -305,38 +304,11 @@ impl ChargedRequest<'_> {
             Tokens::of(prompt, output)
         });
         let tokens = tokens.unwrap_or_default();
-        let call = ModelCall {
-            model: self.scan.and_then(|scan| scan.model.as_deref()),
-            target_model: None,
-            backend: self.backend.map(|backend| backend.key().endpoints.name()).map(|name| (&*name.namespace, &*name.name)),
-            tokens,
-        };
-        let estimate = match self.dearest(&cost, &call) {
-            Ok(estimate) => estimate,
-            Err(LlmCostFailure::Unpriced) => return Err(LlmCostFailure::Unpriced),
-            // As the response is charged if it cannot be computed then either.
-            Err(LlmCostFailure::Integer(_)) => tokens.total,
-        };
+        let model = self.scan.and_then(|scan| scan.model.as_deref());
+        let call = ModelCall { model, tokens, ..ModelCall::default() };
+        let estimate = self.backends.dearest(&cost, self.costs, &call)?;
         let computed = ComputedCost { cost, key: key.clone(), covered: tokens.output };
         Ok((ExpectedCost::Known(estimate), ResponseCost::Computed(computed)))
-    }
-
-    /// The cost of a call by the dearest of the names that a pool may give the engine in place of the client's: which one it will be is
-    /// not known yet.
-    fn dearest(&self, cost: &LlmCost, call: &ModelCall<'_>) -> Result<u64, LlmCostFailure> {
-        let settings = self.backend.map(ClusterState::settings);
-        let pool = settings.as_ref().and_then(|settings| match &settings.kind {
-            ClusterKind::Pool(pool) => Some(pool),
-            ClusterKind::Service | ClusterKind::Backend => None,
-        });
-        let asked = call.model.filter(|asked| !asked.is_empty());
-        let model = pool.zip(asked).and_then(|(pool, asked)| pool.model(asked));
-        let targets = model.map_or(&[][..], |model| &model.targets);
-        let mut names = targets.iter().map(|target| &*target.name).peekable();
-        if names.peek().is_none() {
-            return cost.of(self.costs, call);
-        }
-        names.try_fold(0, |dearest, name| Ok(dearest.max(cost.of(self.costs, &ModelCall { target_model: Some(name), ..*call })?)))
     }
 
     /// The client's own limit, and its window in seconds: `{requests_per_unit, unit}` among its facts.

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use pailou_auth::Metadata;
 use pailou_envoy_proto::{ext_proc::HeaderMutation, header_mutation};
 use pailou_limits::{Counters, Descriptor, LimitRule, LlmCosts, RequestFacts};
-use pailou_snapshot::{Action, Body, ListenerName, RateLimitFilter, RouteName, Rule};
+use pailou_snapshot::{Body, ListenerName, RateLimitFilter, RouteName};
 
 use super::{
     Stage,
@@ -21,9 +21,9 @@ use crate::{
     context::Context,
     error::{Audience, Error, Flag},
     limit_charge::{BackendCharge, ChargedRequest, Charges, NoCharge},
+    possible_backends::PossibleBackends,
     request_head::Head,
     request_input::{ReadBody, RequestInput},
-    runtime::Runtime,
     shared_limits::StoreBudget,
     token_charges::TokenCharges,
 };
@@ -79,7 +79,7 @@ pub(super) async fn request(
         scan: input.call().and_then(ReadBody::scan),
         metadata: &identity.metadata,
         costs: stage.costs,
-        backend: stage.rule().and_then(|rule| first_backend(rule, stage.runtime)),
+        backends: stage.rule().map_or(PossibleBackends::Unknown, |rule| PossibleBackends::Weighted(rule, stage.runtime)),
         store_budget: stage.store_budget,
     };
     if !filter.is_local
@@ -144,17 +144,11 @@ pub(crate) async fn charge_backend(
     let selected = Facts { client, head, known: &known }.select(limits);
     let (metadata, mut charges) = (Metadata::default(), Charges::default());
     let scan = call.and_then(ReadBody::scan);
-    let charged = ChargedRequest { context, scan, metadata: &metadata, costs, backend, store_budget };
+    let backends = backend.map_or(PossibleBackends::Unknown, PossibleBackends::Chosen);
+    let charged = ChargedRequest { context, scan, metadata: &metadata, costs, backends, store_budget };
     let target = || limit_target::id(route, listener);
     charges.charge(&charged, selected, target, |_, _| {}).await.map_err(NoCharge::into_error)?;
     Ok(BackendCharge::new(charges, Arc::clone(context)))
-}
-
-/// The backend of a rule that has no more than one, or the first of them with a weight: the request has not come to the choice yet.
-fn first_backend<'r>(rule: &Rule, runtime: &'r Runtime) -> Option<&'r ClusterState> {
-    let Action::Forward(backends) = &rule.action else { return None };
-    let cluster = backends.iter().filter(|backend| backend.weight > 0).find_map(|backend| backend.cluster.as_ref().ok())?;
-    Some(runtime.cluster(*cluster))
 }
 
 /// Refuses a model call that limits cannot count.

@@ -275,6 +275,28 @@ async fn a_rewritten_model_costs_what_the_engines_model_does() {
 }
 
 #[tokio::test]
+async fn the_dearest_of_weighted_backends_is_held_and_the_one_that_answers_is_paid() {
+    let mut engine = Engine::start().await;
+    let costs = cel("credits", "backend == 'dear.default' ? total_tokens * 10u : total_tokens");
+    let to = |name: &str, weight| format!("{{group: gateway.envoyproxy.io, kind: Backend, name: {name}, weight: {weight}}}");
+    for (weights, expected) in [([0, 1], (280, 250)), ([1, 0], (28, 25))] {
+        let rule = format!("{{backendRefs: [{}, {}]}}", to("cheap", weights[0]), to("dear", weights[1]));
+        let (held, spent) = to_two(&mut engine, &rule, &costs).await;
+        assert_eq!((held, spent), expected, "{weights:?}");
+    }
+    let rule = format!("{{backendRefs: [{}, {}]}}", to("cheap", 1_000_000), to("dear", 1));
+    let (held, spent) = to_two(&mut engine, &rule, &costs).await;
+    assert!(held == 280 && [25, 250].contains(&spent), "{held} {spent}");
+}
+
+/// Room held for a call to one of two backends, and its cost in the end.
+async fn to_two(engine: &mut Engine, rule: &str, costs: &str) -> (u64, u64) {
+    let backends = ["cheap", "dear"].map(|name| backend(name, engine.address, "")).concat();
+    let objects = [priced(costs, PRICES), route(rule), backends, policy(&budget(1_000_000, "credits"))];
+    held_and_spent(&Gateway::at_own_address(&objects.concat()), engine).await
+}
+
+#[tokio::test]
 async fn a_model_that_a_picker_puts_in_is_what_is_paid() {
     let mut engine = Engine::start().await;
     let one = engine.address;
