@@ -125,6 +125,23 @@ async fn rules_see_the_place_of_an_address() {
 }
 
 #[tokio::test]
+async fn without_detection_of_clients_the_place_is_that_of_the_connections_address() {
+    let files = Files::new("peer");
+    let country = |code| Field::Map(vec![("country", Field::Map(vec![("iso_code", Field::Text(code))]))]);
+    let places = [(Ipv4Addr::new(10, 1, 0, 0), 16, country("DE")), (Ipv4Addr::new(127, 0, 0, 0), 8, country("FR"))];
+    files.write("country.mmdb", &database("GeoLite2-Country", &places));
+    let proxy = files.proxy(&[("countryDbSource", "country.mmdb")]);
+    let (alone, _) = GATEWAY.split_once("---").unwrap();
+    let ear = Ear::start().await;
+    let objects = |rules: &str| [alone, &proxy, &route(TO_EAR), &backend("ear", ear.address, ""), &policy(rules)].concat();
+    let gateway = Gateway::at_own_address(&objects(&allow("{country: FR}")));
+    let by_headers = "10.1.0.1\r\nx-forwarded-for: 10.1.0.1\r\nforwarded: for=10.1.0.1";
+    assert_eq!(status(&gateway, by_headers).await, "200");
+    gateway.update(&objects(&allow("{country: DE}")));
+    assert_eq!(status(&gateway, by_headers).await, "403");
+}
+
+#[tokio::test]
 async fn a_database_that_is_not_there_closes_the_routes_that_need_it() {
     let files = Files::new("missing");
     let ear = Ear::start().await;
