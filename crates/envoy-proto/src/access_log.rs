@@ -300,16 +300,15 @@ pub fn append_entry(entries: &mut Vec<u8>, entry: &impl Message) {
     let _ = entry.encode_length_delimited(entries);
 }
 
-/// Appends the message of a stream with these entries, as [`append_entry`] has written them.
-pub fn append_message(out: &mut Vec<u8>, identifier: &Identifier, kind: EntryKind, entries: &[u8]) {
+/// Appends the message of a stream up to its entries, which follow: so many bytes, as [`append_entry`] has written them.
+pub fn append_head(out: &mut Vec<u8>, identifier: &Identifier, kind: EntryKind, entries_length: usize) {
     StreamAccessLogsMessage { identifier: Some(identifier.clone()), http_logs: None, tcp_logs: None }.encode_raw(out);
     let field = match kind {
         EntryKind::Http => 2,
         EntryKind::Tcp => 3,
     };
     encode_key(field, WireType::LengthDelimited, out);
-    encode_varint(entries.len() as u64, out);
-    out.extend_from_slice(entries);
+    encode_varint(entries_length as u64, out);
 }
 
 #[cfg(test)]
@@ -326,7 +325,8 @@ mod tests {
         let (mut entries, mut out) = (Vec::new(), Vec::new());
         append_entry(&mut entries, &entry("/a"));
         append_entry(&mut entries, &entry(&"b".repeat(300)));
-        append_message(&mut out, &identifier, EntryKind::Http, &entries);
+        append_head(&mut out, &identifier, EntryKind::Http, entries.len());
+        out.extend_from_slice(&entries);
         let http_logs = Some(HttpEntries { log_entry: vec![entry("/a"), entry(&"b".repeat(300))] });
         let expected = StreamAccessLogsMessage { identifier: Some(identifier), http_logs, tcp_logs: None };
         assert_eq!(StreamAccessLogsMessage::decode(&out[..]), Ok(expected));

@@ -167,27 +167,26 @@ impl CollectorClient {
 /// A batch as it is sent.
 #[derive(Clone)]
 pub(crate) struct OtlpMessage {
-    body: Bytes,
+    body: Pieces,
     is_compressed: bool,
 }
 
 impl OtlpMessage {
     /// The message; `compressed` holds it compressed.
-    pub(crate) fn new(protocol: OtlpProtocol, message: Vec<u8>, is_compressed: bool) -> Self {
+    pub(crate) fn new(protocol: OtlpProtocol, message: Pieces, is_compressed: bool) -> Self {
         let body = match protocol {
-            OtlpProtocol::HttpProtobuf => message.into(),
+            OtlpProtocol::HttpProtobuf => message,
             OtlpProtocol::Grpc => {
-                let mut framed = BytesMut::with_capacity(frame::PREFIX_LENGTH + message.len());
-                frame::put_prefix(&mut framed, is_compressed, message.len());
-                framed.extend_from_slice(&message);
-                framed.freeze()
+                let mut prefix = BytesMut::with_capacity(frame::PREFIX_LENGTH);
+                frame::put_prefix(&mut prefix, is_compressed, message.len());
+                std::iter::once(prefix.freeze()).chain(message).collect()
             }
         };
         Self { body, is_compressed }
     }
 
     fn request(&self, settings: &Collector, path: PathAndQuery, host: &str) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::held(Pieces::from(self.body.clone())));
+        let mut request = Request::new(RequestBody::held(self.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = Uri::from(path);
         let map = request.headers_mut();

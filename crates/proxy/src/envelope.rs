@@ -1,5 +1,7 @@
 //! Requests that telemetry is sent in: OTLP's, or those of Envoy's access log service.
 
+use bytes::Bytes;
+use pailou_ai::Pieces;
 use pailou_envoy_proto::access_log::{self, EntryKind, Identifier};
 use pailou_telemetry::export::{Resource, Signal};
 
@@ -42,11 +44,13 @@ impl Envelope {
         }
     }
 
-    /// Appends a request with these items.
-    pub(crate) fn append_request(&self, out: &mut Vec<u8>, items: &[u8]) {
+    /// The request that these items are sent in. They are not copied.
+    pub(crate) fn request(&self, items: Vec<u8>) -> Pieces {
+        let mut head = Vec::new();
         match self {
-            Self::Otlp(_, resource) => resource.append_request(out, items),
-            Self::AccessLogService(kind, identifier) => access_log::append_message(out, identifier, *kind, items),
+            Self::Otlp(_, resource) => resource.append_head(&mut head, items.len()),
+            Self::AccessLogService(kind, identifier) => access_log::append_head(&mut head, identifier, *kind, items.len()),
         }
+        Pieces::from_iter([Bytes::from(head), Bytes::from(items)])
     }
 }

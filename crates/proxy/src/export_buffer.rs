@@ -179,8 +179,9 @@ impl Waiting {
         if self.current.count == 0 {
             return;
         }
-        // The next will be about as long.
-        let next = ExportBatch { items: Vec::with_capacity(self.current.items.len()), count: 0 };
+        // The next will be about as long, and is not to be copied for a little more.
+        let length = self.current.items.len();
+        let next = ExportBatch { items: Vec::with_capacity(length + length / 8), count: 0 };
         let batch = std::mem::replace(&mut self.current, next);
         self.full_count += batch.count;
         self.full_bytes += batch.items.len();

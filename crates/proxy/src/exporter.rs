@@ -7,11 +7,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use compression_codecs::{EncodeV2, GzipEncoder};
 use compression_core::{
     Level,
     util::{PartialBuffer, WriteBuffer},
 };
+use pailou_ai::Pieces;
 use pailou_snapshot::{CollectorTarget, OtlpProtocol};
 use tokio::{
     runtime::Handle,
@@ -63,7 +65,7 @@ impl Exporter {
     async fn run(mut self) {
         while let Some(batch) = self.next().await {
             let count = batch.count;
-            match self.export(batch).await {
+            match self.export(batch.items).await {
                 Ok(rejected) => {
                     self.queue.stats.exported(count.saturating_sub(rejected));
                     self.queue.stats.dropped(DropReason::Refused, rejected.min(count));
@@ -89,10 +91,10 @@ impl Exporter {
     }
 
     /// Sends a batch, again as long as its time lasts and the collector may take it later.
-    async fn export(&mut self, batch: ExportBatch) -> Result<u64, ExportFailure> {
+    async fn export(&mut self, items: Vec<u8>) -> Result<u64, ExportFailure> {
         let deadline = Instant::now() + self.queue.buffer.export_timeout();
         let queue = Arc::clone(&self.queue);
-        let message = self.message(&batch).await;
+        let message = self.message(items).await;
         let mut backoff = RETRY_BACKOFF.0;
         loop {
             let backend = self.backend();
@@ -118,19 +120,18 @@ impl Exporter {
     }
 
     /// The request that a batch is sent in, compressed on a thread that serves nobody.
-    async fn message(&self, batch: &ExportBatch) -> OtlpMessage {
-        let mut message = Vec::new();
-        self.queue.envelope.append_request(&mut message, &batch.items);
+    async fn message(&self, items: Vec<u8>) -> OtlpMessage {
+        let message = self.queue.envelope.request(items);
         let protocol = self.queue.collector.protocol;
         if !self.queue.collector.is_compressed {
             return OtlpMessage::new(protocol, message, false);
         }
-        let compressed = tokio::task::spawn_blocking(move || match gzip(&message) {
-            Ok(compressed) => OtlpMessage::new(protocol, compressed, true),
+        let compressed = tokio::task::spawn_blocking(move || match gzip(&message.to_bytes()) {
+            Ok(compressed) => OtlpMessage::new(protocol, Bytes::from(compressed).into(), true),
             Err(_) => OtlpMessage::new(protocol, message, false),
         });
         // An error is the runtime's end.
-        compressed.await.unwrap_or_else(|_| OtlpMessage::new(protocol, Vec::new(), false))
+        compressed.await.unwrap_or_else(|_| OtlpMessage::new(protocol, Pieces::default(), false))
     }
 
     /// The backend of the next request, as the configuration has it now.

@@ -4,20 +4,24 @@
 
 mod attributes;
 mod model_call;
+mod names;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use pailou_snapshot::{PathMatch, RouteName};
-use pailou_telemetry::span::{SpanHead, SpanKind, SpanWriter, append_span};
+use pailou_telemetry::{
+    span::{SpanHead, SpanKind, SpanWriter, append_span},
+    text_writer::TextWriter,
+};
 
 use self::{
     attributes::{endpoint_address, protocol_version},
     model_call::ModelCall,
+    names::{push_endpoints, push_http_route, push_listener, push_rule},
 };
 use crate::{
     attempt_record::AttemptRecord,
     error::Flag,
-    http_attributes::{HttpRoute, method},
+    http_attributes::method,
     request_record::RequestRecord,
     trace::{KeptTrace, RequestTrace},
 };
@@ -60,19 +64,27 @@ impl Request<'_> {
             end: self.at(self.duration),
         };
         let (name, original) = method(&record.method);
-        append_span(out, &head, SpanName(name, kept.route.as_ref()), |span| {
+        // `{method} {http.route}`.
+        let write_name = |text: &mut TextWriter<'_>| {
+            text.push(name);
+            if let Some(route) = &kept.route {
+                text.push(" ");
+                push_http_route(text, route);
+            }
+        };
+        append_span(out, &head, write_name, |span| {
             let attributes = span.attributes();
             attributes.text("http.request.method", name);
             attributes.option("http.request.method_original", original);
             attributes.text("url.scheme", kept.scheme);
             attributes.text("url.path", &record.path);
             if let Some(route) = &kept.route {
-                attributes.shown("http.route", HttpRoute(route));
+                attributes.built("http.route", |text| push_http_route(text, route));
             }
             attributes.text("server.address", &record.host);
             attributes.number("server.port", kept.port.into());
-            attributes.shown("client.address", kept.client.unwrap_or(record.peer.ip()));
-            attributes.shown("network.peer.address", record.peer.ip());
+            attributes.built("client.address", |text| text.push_ip(kept.client.unwrap_or(record.peer.ip())));
+            attributes.built("network.peer.address", |text| text.push_ip(record.peer.ip()));
             attributes.number("network.peer.port", record.peer.port().into());
             attributes.option("network.protocol.version", protocol_version(record.version));
             if let Some(status) = record.status {
@@ -89,10 +101,10 @@ impl Request<'_> {
         let record = self.record;
         let attributes = span.attributes();
         if let Some(listener) = &record.listener {
-            attributes.shown("pailou.listener", listener);
+            attributes.built("pailou.listener", |text| push_listener(text, listener));
         }
         if let Some(rule) = &record.rule {
-            attributes.shown("pailou.route", RouteShown(&rule.route));
+            attributes.built("pailou.route", |text| push_rule(text, &rule.route));
         }
         attributes.option("pailou.request_id", record.request_id());
         attributes.option("gen_ai.request.model", record.model.as_deref());
@@ -110,7 +122,7 @@ impl Request<'_> {
         let mut waited = self.record.queued_for;
         for attempt in self.record.attempt_records.iter().filter(|attempt| attempt.cluster.pool().is_some()) {
             span.event("pailou.pick", self.start_of(attempt), |attributes| {
-                attributes.shown("pailou.pool", &attempt.cluster.key().endpoints);
+                attributes.built("pailou.pool", |text| push_endpoints(text, &attempt.cluster.key().endpoints));
                 attributes.text("pailou.endpoint", &attempt.endpoint.endpoint().name);
                 // It waited before the first of them.
                 attributes.fraction("pailou.queue.wait", waited.take().unwrap_or_default().as_secs_f64());
@@ -153,8 +165,11 @@ impl Request<'_> {
         };
         let call = ModelCall::of(record, kept, attempt, is_relayed);
         let (name, original) = method(&record.method);
-        let shown = call.as_ref().map_or(ClientName::Http(name), ClientName::Model);
-        append_span(out, &head, shown, |span| {
+        let write_name = |text: &mut TextWriter<'_>| match &call {
+            Some(call) => call.push_name(text),
+            None => text.push(name),
+        };
+        append_span(out, &head, write_name, |span| {
             let attributes = span.attributes();
             attributes.text("http.request.method", name);
             attributes.option("http.request.method_original", original);
@@ -189,41 +204,6 @@ impl Request<'_> {
 
     fn at(&self, after: Duration) -> u64 {
         self.begin.saturating_add(nanos(after))
-    }
-}
-
-/// `{method} {http.route}`.
-struct SpanName<'a>(&'static str, Option<&'a PathMatch>);
-
-impl fmt::Display for SpanName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.1 {
-            Some(route) => write!(f, "{} {}", self.0, HttpRoute(route)),
-            None => f.write_str(self.0),
-        }
-    }
-}
-
-enum ClientName<'a> {
-    Http(&'static str),
-    Model(&'a ModelCall<'a>),
-}
-
-impl fmt::Display for ClientName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Http(method) => f.write_str(method),
-            Self::Model(call) => write!(f, "{call}"),
-        }
-    }
-}
-
-/// A rule with its route's kind.
-struct RouteShown<'a>(&'a RouteName);
-
-impl fmt::Display for RouteShown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.0.kind.name(), self.0)
     }
 }
 

@@ -2,10 +2,7 @@
 
 use prost::Message as _;
 
-use crate::{
-    protobuf,
-    span::{Attributes, ITEMS_FIELD},
-};
+use crate::{attributes::Attributes, protobuf, span::ITEMS_FIELD};
 
 /// Kind of telemetry. Requests of all have the same shape: a resource, a scope, and items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,17 +88,15 @@ impl Resource {
         Self { resource, scope: self.scope.clone() }
     }
 
-    /// Appends a request with these items, as [`append_span`](crate::span::append_span) or
+    /// Appends a request up to its items, which follow: so many bytes, as [`append_span`](crate::span::append_span) or
     /// [`append_record`](crate::log_record::append_record) has written them.
-    pub fn append_request(&self, out: &mut Vec<u8>, items: &[u8]) {
-        let of_scope = self.scope.len() + items.len();
+    pub fn append_head(&self, out: &mut Vec<u8>, items_length: usize) {
+        let of_scope = self.scope.len() + items_length;
         let of_resource = self.resource.len() + protobuf::field_length(SCOPE_ITEMS, of_scope);
-        out.reserve(protobuf::field_length(RESOURCE_ITEMS, of_resource));
         protobuf::header(out, RESOURCE_ITEMS, of_resource);
         out.extend_from_slice(&self.resource);
         protobuf::header(out, SCOPE_ITEMS, of_scope);
         out.extend_from_slice(&self.scope);
-        out.extend_from_slice(items);
     }
 }
 

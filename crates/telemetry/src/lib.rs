@@ -3,11 +3,12 @@
 //! Without IO and without a runtime: the proxy fills the data in, and sends or serves it.
 //!
 //! - Trace context of a request's headers: [`ids`], [`trace_context`], [`b3`]; its forms: [`propagators`]; which traces are kept: [`sampling`].
-//! - Spans and log records, encoded as they are made: [`span`], [`log_record`]; requests to a collector: [`export`].
+//! - Spans and log records, encoded as they are made: [`span`], [`log_record`], [`attributes`], [`text_writer`]; requests to a collector: [`export`].
 //! - Metrics for a collector, of the text that Prometheus gets: [`metric_export`].
 //! - Rows of metrics that are read when they are asked for: [`metric_table`].
 //! - Receipts: [`receipt`], [`receipt_ring`], [`receipt_selection`].
 
+pub mod attributes;
 pub mod b3;
 pub mod export;
 pub mod ids;
@@ -21,4 +22,5 @@ pub mod receipt_ring;
 pub mod receipt_selection;
 pub mod sampling;
 pub mod span;
+pub mod text_writer;
 pub mod trace_context;

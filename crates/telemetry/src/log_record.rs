@@ -1,9 +1,10 @@
 //! A log record as OTLP has it, appended to a buffer of records.
 
 use crate::{
+    attributes::{Attributes, STRING_VALUE},
     ids::{SpanId, TraceId},
     protobuf,
-    span::{Attributes, ITEMS_FIELD, STRING_VALUE},
+    span::ITEMS_FIELD,
 };
 
 /// Longest body, in bytes; what is longer is cut.

@@ -1,10 +1,10 @@
 //! A span as OTLP has it, appended to a buffer of spans.
 
-use std::fmt::{self, Write as _};
-
 use crate::{
+    attributes::Attributes,
     ids::{SpanId, TraceId},
     protobuf,
+    text_writer::TextWriter,
 };
 
 /// Longest text of an attribute, in bytes; what is longer is cut.
@@ -16,11 +16,6 @@ const MAX_EVENTS: u32 = 128;
 /// The field of a list of items in OTLP's `ScopeSpans`, `ScopeLogs` and `ScopeMetrics`.
 pub(crate) const ITEMS_FIELD: u32 = 2;
 
-pub(crate) const STRING_VALUE: u32 = 1;
-const BOOL_VALUE: u32 = 2;
-const INT_VALUE: u32 = 3;
-const DOUBLE_VALUE: u32 = 4;
-const ARRAY_VALUE: u32 = 5;
 const ERROR: u64 = 2;
 /// The flags say whether the parent is of another process.
 const HAS_IS_REMOTE: u32 = 0x100;
@@ -59,7 +54,12 @@ pub struct SpanHead<'a> {
 }
 
 /// Appends a span to a buffer of them; `write` gives it its name, attributes and events.
-pub fn append_span(spans: &mut Vec<u8>, head: &SpanHead<'_>, name: impl fmt::Display, write: impl FnOnce(&mut SpanWriter<'_>)) {
+pub fn append_span(
+    spans: &mut Vec<u8>,
+    head: &SpanHead<'_>,
+    name: impl FnOnce(&mut TextWriter<'_>),
+    write: impl FnOnce(&mut SpanWriter<'_>),
+) {
     protobuf::nested_field(spans, ITEMS_FIELD, |out| {
         protobuf::bytes_field(out, 1, head.trace_id.as_bytes());
         protobuf::bytes_field(out, 2, head.span_id.as_bytes());
@@ -69,12 +69,12 @@ pub fn append_span(spans: &mut Vec<u8>, head: &SpanHead<'_>, name: impl fmt::Dis
         if let Some(parent) = head.parent {
             protobuf::bytes_field(out, 4, parent.as_bytes());
         }
-        protobuf::nested_field(out, 5, |out| shown(out, name));
+        protobuf::nested_field(out, 5, |out| name(&mut TextWriter::new(out)));
         protobuf::varint_field(out, 6, if head.kind == SpanKind::Server { 2 } else { 3 });
         protobuf::fixed64_field(out, 7, head.start);
         protobuf::fixed64_field(out, 8, head.end.max(head.start));
         let remote = if head.is_parent_remote { IS_REMOTE } else { 0 };
-        let mut span = SpanWriter { attributes: Attributes { out, field: 9, count: 0 }, events: 0, is_error: false };
+        let mut span = SpanWriter { attributes: Attributes::new(out, 9), events: 0, is_error: false };
         write(&mut span);
         let SpanWriter { attributes, events, is_error } = span;
         let (out, dropped) = (attributes.out, attributes.count.saturating_sub(MAX_ATTRIBUTES));
@@ -113,106 +113,13 @@ impl<'o> SpanWriter<'o> {
         protobuf::nested_field(self.attributes.out, 11, |out| {
             protobuf::fixed64_field(out, 1, time);
             protobuf::bytes_field(out, 2, name.as_bytes());
-            write(&mut Attributes { out, field: 3, count: 0 });
+            write(&mut Attributes::new(out, 3));
         });
     }
 
     /// Its status is an error.
     pub fn fail(&mut self) {
         self.is_error = true;
-    }
-}
-
-/// Attributes of a span, an event or a resource.
-pub struct Attributes<'o> {
-    out: &'o mut Vec<u8>,
-    field: u32,
-    count: u32,
-}
-
-impl<'o> Attributes<'o> {
-    /// Attributes of a message that has them in this field.
-    pub(crate) fn new(out: &'o mut Vec<u8>, field: u32) -> Self {
-        Self { out, field, count: 0 }
-    }
-
-    /// A text, cut where it is longer than [`MAX_TEXT`].
-    pub fn text(&mut self, key: &str, value: &str) {
-        self.value(key, |out| protobuf::bytes_field(out, STRING_VALUE, cut(value).as_bytes()));
-    }
-
-    /// A text, if there is one.
-    pub fn option(&mut self, key: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.text(key, value);
-        }
-    }
-
-    /// A text that is made on the way.
-    pub fn shown(&mut self, key: &str, value: impl fmt::Display) {
-        self.value(key, |out| protobuf::nested_field(out, STRING_VALUE, |out| shown(out, value)));
-    }
-
-    /// A list of texts.
-    pub fn texts<'v>(&mut self, key: &str, values: impl IntoIterator<Item = &'v str>) {
-        self.value(key, |out| {
-            protobuf::nested_field(out, ARRAY_VALUE, |out| {
-                for value in values {
-                    protobuf::nested_field(out, 1, |out| protobuf::bytes_field(out, STRING_VALUE, cut(value).as_bytes()));
-                }
-            });
-        });
-    }
-
-    /// A number; the largest that the protocol has, where it is larger.
-    pub fn number(&mut self, key: &str, value: u64) {
-        self.value(key, |out| protobuf::varint_field(out, INT_VALUE, value.min(i64::MAX as u64)));
-    }
-
-    /// A number with a fraction.
-    pub fn fraction(&mut self, key: &str, value: f64) {
-        self.value(key, |out| protobuf::fixed64_field(out, DOUBLE_VALUE, value.to_bits()));
-    }
-
-    /// Yes or no.
-    pub fn flag(&mut self, key: &str, value: bool) {
-        self.value(key, |out| protobuf::varint_field(out, BOOL_VALUE, value.into()));
-    }
-
-    fn value(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        self.count += 1;
-        if self.count > MAX_ATTRIBUTES {
-            return;
-        }
-        protobuf::nested_field(self.out, self.field, |out| {
-            protobuf::bytes_field(out, 1, key.as_bytes());
-            protobuf::nested_field(out, 2, write);
-        });
-    }
-}
-
-/// The text, cut between two characters.
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_TEXT)]
-}
-
-fn shown(out: &mut Vec<u8>, value: impl fmt::Display) {
-    // An error is the end of the room, and what was written stands.
-    let _ = write!(Bounded { out, left: MAX_TEXT }, "{value}");
-}
-
-/// Takes a text up to a length.
-struct Bounded<'o> {
-    out: &'o mut Vec<u8>,
-    left: usize,
-}
-
-impl fmt::Write for Bounded<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let kept = &text[..text.floor_char_boundary(self.left)];
-        self.out.extend_from_slice(kept.as_bytes());
-        self.left -= kept.len();
-        if kept.len() == text.len() { Ok(()) } else { Err(fmt::Error) }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Attributes of HTTP that both sides of the gateway have.
 
-use std::fmt;
+use std::net::SocketAddr;
 
 use http::Version;
 use pailou_snapshot::Address;
-use pailou_telemetry::span::Attributes;
+use pailou_telemetry::{attributes::Attributes, text_writer::TextWriter};
 
+use super::names::push_endpoints;
 use crate::attempt_record::AttemptRecord;
 
 /// A version of HTTP.
@@ -23,7 +24,7 @@ pub(super) fn endpoint_address(attributes: &mut Attributes<'_>, attempt: &Attemp
     let endpoint = attempt.endpoint.endpoint();
     match &endpoint.address {
         Address::Socket(address) => {
-            attributes.shown("server.address", address.ip());
+            attributes.built("server.address", |text| text.push_ip(address.ip()));
             attributes.number("server.port", address.port().into());
         }
         Address::Dns { host, port } => {
@@ -32,23 +33,33 @@ pub(super) fn endpoint_address(attributes: &mut Attributes<'_>, attempt: &Attemp
         }
         Address::Unix(path) => attributes.shown("server.address", path.display()),
     }
-    attributes.shown("url.full", Url(attempt));
+    attributes.built("url.full", |text| push_url(text, attempt));
     attributes.text("pailou.endpoint", &endpoint.name);
-    attributes.shown("pailou.backend", &attempt.cluster.key().endpoints);
+    attributes.built("pailou.backend", |text| push_endpoints(text, &attempt.cluster.key().endpoints));
 }
 
 /// URL of an attempt, without its query, which may hold secrets.
-struct Url<'a>(&'a AttemptRecord);
-
-impl fmt::Display for Url<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(attempt) = self;
-        let scheme = if attempt.is_tls { "https" } else { "http" };
-        match &attempt.endpoint.endpoint().address {
-            Address::Socket(address) => write!(f, "{scheme}://{address}")?,
-            Address::Dns { host, port } => write!(f, "{scheme}://{host}:{port}")?,
-            Address::Unix(_) => write!(f, "{scheme}://localhost")?,
+fn push_url(text: &mut TextWriter<'_>, attempt: &AttemptRecord) {
+    text.push(if attempt.is_tls { "https://" } else { "http://" });
+    match &attempt.endpoint.endpoint().address {
+        Address::Socket(address) => push_socket(text, *address),
+        Address::Dns { host, port } => {
+            text.push_all([host, ":"]);
+            text.push_number((*port).into());
         }
-        f.write_str(attempt.path.path())
+        Address::Unix(_) => text.push("localhost"),
+    }
+    text.push(attempt.path.path());
+}
+
+/// An address and port, as its `Display` has it.
+fn push_socket(text: &mut TextWriter<'_>, address: SocketAddr) {
+    match address {
+        SocketAddr::V4(address) => {
+            text.push_ip((*address.ip()).into());
+            text.push(":");
+            text.push_number(address.port().into());
+        }
+        SocketAddr::V6(address) => text.show(address),
     }
 }

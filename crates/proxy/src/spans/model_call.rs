@@ -1,9 +1,9 @@
 //! Attributes of a model call, by OpenTelemetry's conventions for generative AI.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use pailou_ai::{Api, Usage};
-use pailou_telemetry::span::Attributes;
+use pailou_telemetry::{attributes::Attributes, text_writer::TextWriter};
 
 use crate::{attempt_record::AttemptRecord, request_record::RequestRecord, trace::KeptTrace};
 
@@ -77,14 +77,12 @@ impl<'r> ModelCall<'r> {
             }
         }
     }
-}
 
-/// The name of its span: `{operation} {model}`.
-impl fmt::Display for ModelCall<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.model {
-            Some(model) => write!(f, "{} {model}", self.operation),
-            None => f.write_str(self.operation),
+    /// The name of its span: `{operation} {model}`.
+    pub(super) fn push_name(&self, text: &mut TextWriter<'_>) {
+        text.push(self.operation);
+        if let Some(model) = self.model {
+            text.push_all([" ", model]);
         }
     }
 }

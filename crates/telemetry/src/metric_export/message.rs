@@ -4,10 +4,7 @@ use super::{
     names,
     text::{Family, Kind, Series, labels},
 };
-use crate::{
-    protobuf,
-    span::{Attributes, ITEMS_FIELD},
-};
+use crate::{attributes::Attributes, protobuf, span::ITEMS_FIELD};
 
 const DELTA: u64 = 1;
 const CUMULATIVE: u64 = 2;

@@ -139,7 +139,8 @@ fn head() -> SpanHead<'static> {
 
 fn spans(batch: &[u8]) -> (ResourceAttributes, Vec<Span>) {
     let mut request = Vec::new();
-    Resource::new([("service.name", "gateway")], "pailou", "0.1").append_request(&mut request, batch);
+    Resource::new([("service.name", "gateway")], "pailou", "0.1").append_head(&mut request, batch.len());
+    request.extend_from_slice(batch);
     let request = Request::decode(&*request).unwrap();
     let [of_resource] = <[_; 1]>::try_from(request.resource_spans).unwrap();
     let [of_scope] = <[_; 1]>::try_from(of_resource.scope_spans).unwrap();
@@ -154,18 +155,23 @@ fn pair(key: &str, value: Value) -> KeyValue {
 #[test]
 fn a_batch_of_spans_reads_as_the_protocol_says() {
     let mut batch = Vec::new();
-    append_span(&mut batch, &head(), format_args!("{} {}", "POST", "/v1"), |span| {
-        span.attributes().text("text", "é");
-        span.attributes().number("number", u64::MAX);
-        span.attributes().fraction("fraction", 0.25);
-        span.attributes().flag("flag", true);
-        span.attributes().texts("texts", ["a", "b"]);
-        span.event("pick", 2_000, |attributes| attributes.shown("shown", 12));
-        span.attributes().option("none", None);
-        span.fail();
-    });
+    append_span(
+        &mut batch,
+        &head(),
+        |name| name.push_all(["POST", " ", "/v1"]),
+        |span| {
+            span.attributes().text("text", "é");
+            span.attributes().number("number", u64::MAX);
+            span.attributes().fraction("fraction", 0.25);
+            span.attributes().flag("flag", true);
+            span.attributes().texts("texts", ["a", "b"]);
+            span.event("pick", 2_000, |attributes| attributes.shown("shown", 12));
+            span.attributes().option("none", None);
+            span.fail();
+        },
+    );
     let client = SpanHead { kind: SpanKind::Client, parent: None, is_parent_remote: false, trace_state: "", ..head() };
-    append_span(&mut batch, &client, "", |_| {});
+    append_span(&mut batch, &client, |_| {}, |_| {});
     let (resource, spans) = spans(&batch);
     assert_eq!(resource.attributes, [pair("service.name", Value::Text("gateway".into()))]);
     let [server, client] = <[_; 2]>::try_from(spans).unwrap();
@@ -199,16 +205,50 @@ fn a_batch_of_spans_reads_as_the_protocol_says() {
 fn texts_and_numbers_of_attributes_are_bounded() {
     let long = "é".repeat(MAX_TEXT);
     let mut batch = Vec::new();
-    append_span(&mut batch, &head(), &long, |span| {
-        span.attributes().text("text", &long);
-        span.attributes().shown("shown", format_args!("x{long}"));
-        (0..MAX_ATTRIBUTES).for_each(|number| span.attributes().number("more", number.into()));
-        (0..200).for_each(|time| span.event("event", time, |_| {}));
-    });
+    append_span(
+        &mut batch,
+        &head(),
+        |name| name.push(&long),
+        |span| {
+            span.attributes().text("text", &long);
+            span.attributes().shown("shown", format_args!("x{long}"));
+            (0..MAX_ATTRIBUTES).for_each(|number| span.attributes().number("more", number.into()));
+            (0..200).for_each(|time| span.event("event", time, |_| {}));
+        },
+    );
     let (_, spans) = spans(&batch);
     let Some(Value::Text(text)) = spans[0].attributes[0].value.clone().unwrap().value else { panic!("a text") };
     let Some(Value::Text(shown)) = spans[0].attributes[1].value.clone().unwrap().value else { panic!("a text") };
     assert_eq!((text.len(), shown.len(), spans[0].name.len()), (MAX_TEXT, MAX_TEXT - 1, MAX_TEXT));
     assert_eq!((spans[0].attributes.len() as u32, spans[0].dropped_attributes), (MAX_ATTRIBUTES, 2));
     assert_eq!(spans[0].events.len(), 128);
+}
+
+#[test]
+fn texts_of_any_length_read_as_they_were_written() {
+    let lengths = || (0..140).chain([1000, MAX_TEXT]);
+    let mut batch = Vec::new();
+    let key = |length: usize| "k".repeat(length / 2);
+    for length in lengths() {
+        append_span(
+            &mut batch,
+            &head(),
+            |_| {},
+            |span| {
+                let (key, value) = (key(length), "v".repeat(length));
+                span.attributes().text(&key, &value);
+                span.attributes().built(&key, |text| text.push_all([&value[..length / 3], &value[length / 3..]]));
+                span.attributes().number(&key, 1 << (length % 64));
+                span.attributes().fraction(&key, length as f64);
+                span.attributes().flag(&key, true);
+            },
+        );
+    }
+    let (_, spans) = spans(&batch);
+    for (length, span) in lengths().zip(spans) {
+        let text = || Value::Text("v".repeat(length));
+        let number = Value::Number((1_u64 << (length % 64)).min(i64::MAX as u64) as i64);
+        let values = [text(), text(), number, Value::Fraction(length as f64), Value::Flag(true)];
+        assert_eq!(span.attributes, values.map(|value| pair(&key(length), value)), "{length}");
+    }
 }
