@@ -44,6 +44,7 @@ pub mod transfer;
 pub mod usage;
 pub mod usage_chunk;
 mod walk;
+mod whole_answer;
 
 pub use cached_tokens::CachedTokens;
 pub use endpoint::{Api, BodyError, BodyKind, Dialect, is_model_call};

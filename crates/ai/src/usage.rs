@@ -2,17 +2,11 @@
 //!
 //! Members tell the shapes of responses apart, not the request's path, since services serve one API under another's name.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::FinderRev;
-
 use crate::event_cache::EventCache;
 use crate::response_key::Key;
 use crate::sse::{Event, SseReader};
 use crate::walk::{Value, Walker};
-
-/// The member with token counts, which the reader searches for from a body's end.
-static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"usage\""));
+use crate::whole_answer::{counts_at_end, facts_around_answer};
 
 /// Tokens a call used, in one dialect's terms for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,16 +62,16 @@ pub struct ResponseReader {
 
 /// Results so far.
 #[derive(Default)]
-struct Facts {
-    counts: Counts,
-    model: Option<String>,
-    finish_reason: Option<String>,
+pub(crate) struct Facts {
+    pub(crate) counts: Counts,
+    pub(crate) model: Option<String>,
+    pub(crate) finish_reason: Option<String>,
     sequence_number: Option<u64>,
 }
 
 /// The counts as they stand in `usage`.
 #[derive(Default)]
-struct Counts {
+pub(crate) struct Counts {
     input: Option<u64>,
     output: Option<u64>,
     total: Option<u64>,
@@ -157,14 +151,25 @@ impl ResponseReader {
     /// Reads a body that is there whole, from which nothing was read before. Of a JSON body only the usage is sought, which mostly stands
     /// at the end: model, reason to finish and error may stay unread.
     pub fn feed_whole(&mut self, body: &[u8]) -> Progress {
-        if self.events.is_none()
-            && let Some(counts) = counts_at_end(body)
-        {
-            self.facts.counts = counts;
-            self.progress = Progress { content: true, done: true, ..self.progress };
-            return self.progress;
+        match if self.events.is_none() { counts_at_end(body) } else { None } {
+            Some(counts) => self.whole(Facts { counts, ..Facts::default() }),
+            None => self.feed(body),
         }
-        self.feed(body)
+    }
+
+    /// The same, and seeks model and reason to finish too. An error may stay unread.
+    pub fn feed_whole_answer(&mut self, body: &[u8]) -> Progress {
+        match if self.events.is_none() { facts_around_answer(body) } else { None } {
+            Some(facts) => self.whole(facts),
+            None => self.feed(body),
+        }
+    }
+
+    fn whole(&mut self, facts: Facts) -> Progress {
+        let finish_reason = facts.finish_reason.is_some();
+        self.facts = facts;
+        self.progress = Progress { content: true, done: true, finish_reason, ..self.progress };
+        self.progress
     }
 
     /// How far the response has come.
@@ -191,24 +196,6 @@ impl ResponseReader {
     pub fn next_sequence_number(&self) -> u64 {
         self.facts.sequence_number.map_or(0, |last| last.saturating_add(1))
     }
-}
-
-/// The counts of the outermost object's last `usage`, without reading the bytes before it. `None` if that is not certain.
-fn counts_at_end(body: &[u8]) -> Option<Counts> {
-    let (b'}', inside) = body.trim_ascii_end().split_last()? else { return None };
-    // A quote within a text is escaped: this is a name, if a colon follows.
-    let name = USAGE.rfind(inside)?;
-    let value = inside[name + b"\"usage\"".len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
-    if !matches!(inside[..name].trim_ascii_end().last()?, b',' | b'{') || !value.starts_with(b"{") {
-        return None;
-    }
-    let (mut walker, mut facts) = (Walker::in_member(Key::Usage), Facts::default());
-    let mut sink = |path: &[Key], value: Value<'_>| facts.read(path, value);
-    walker.feed(value, &mut sink);
-    // Only in the outermost object the last brace is the one that ends it.
-    let ended_before = walker.is_done();
-    walker.feed(b"}", &mut sink);
-    (!ended_before && walker.is_done()).then_some(facts.counts)
 }
 
 /// Meaning of one event.
@@ -333,7 +320,7 @@ fn is_error(path: &[Key], value: Value<'_>) -> bool {
 }
 
 impl Facts {
-    fn read(&mut self, path: &[Key], value: Value<'_>) {
+    pub(crate) fn read(&mut self, path: &[Key], value: Value<'_>) {
         match (path, value) {
             ([Key::Model] | [Key::Response | Key::Message, Key::Model], Value::Text(model)) if !model.is_empty() => {
                 replace(&mut self.model, model);
@@ -379,7 +366,7 @@ impl Counts {
         *count = Some(tokens);
     }
 
-    fn usage(&self) -> Option<Usage> {
+    pub(crate) fn usage(&self) -> Option<Usage> {
         self.input.or(self.output).or(self.total)?;
         let output_tokens = self.output.unwrap_or(0);
         let input_tokens = match (self.input, self.total) {

@@ -81,11 +81,19 @@ impl Walker {
         }
     }
 
-    /// Begins where the outermost object has a member of this name, before its value.
-    pub(crate) fn in_member(name: Key) -> Self {
+    /// Begins before the value that these names lead to, at most [`MAX_PATH`] of them.
+    pub(crate) fn in_members(names: &[Key]) -> Self {
         let mut walker = Self::new();
-        (walker.path[0], walker.objects[0], walker.depth) = (name, true, 1);
+        for &name in names.iter().take(MAX_PATH) {
+            (walker.path[walker.depth], walker.objects[walker.depth]) = (name, name != Key::Item);
+            walker.depth += 1;
+        }
         walker
+    }
+
+    /// Whether a name of the outermost object comes next.
+    pub(crate) fn is_before_outermost_name(&self) -> bool {
+        self.state == State::Name && self.depth == 1
     }
 
     /// Starts on another document.

@@ -109,6 +109,28 @@ fn an_error_event_continues_the_numbering() {
 }
 
 #[test]
+fn an_answer_that_is_there_whole_is_read_from_its_ends() {
+    let read = |body: &str| {
+        let mut reader = ResponseReader::json();
+        reader.feed_whole_answer(body.as_bytes());
+        (reader.model().map(str::to_owned), reader.finish_reason().map(str::to_owned), reader.usage().map(|it| it.output_tokens))
+    };
+    let expected = || (Some("qwen".to_owned()), Some("stop".to_owned()), Some(3));
+    // The text is no JSON as far as it is not read: what is not JSON has no usage by the other way.
+    let head = r#"{"id":"1","model":"qwen","choices":[{"message":{"content":"\"finish_reason\":"}},{not read"#;
+    let tail = r#"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":3}}"#;
+    assert_eq!(read(&format!("{head}{tail}")), expected());
+    // llama.cpp names the model after the choices.
+    let after = r#"{"choices":[{not read},"finish_reason" : "stop"}],"model":"qwen","usage":{"completion_tokens":3}}"#;
+    assert_eq!(read(after), expected());
+    // Not the reason of a choice: all is read.
+    let inside = r#"{"model":"qwen","choices":[{"finish_reason":"stop","message":{"x":{"finish_reason":"no"}}}],"usage":{"completion_tokens":3}}"#;
+    assert_eq!(read(inside), expected());
+    let within = r#"{"model":"qwen","data":{"choices":[{"finish_reason":"no"}]},"usage":{"completion_tokens":3}}"#;
+    assert_eq!(read(within), (Some("qwen".to_owned()), None, Some(3)));
+}
+
+#[test]
 fn bodies_of_every_api_tell_their_usage() {
     let usage = |body: &str| {
         let mut reader = ResponseReader::json();
@@ -116,6 +138,10 @@ fn bodies_of_every_api_tell_their_usage() {
         let mut at_once = ResponseReader::json();
         assert!(at_once.feed_whole(body.as_bytes()).done, "{body}");
         assert_eq!(at_once.usage(), reader.usage(), "{body}");
+        let mut answer = ResponseReader::json();
+        assert!(answer.feed_whole_answer(body.as_bytes()).done, "{body}");
+        let known = |it: &ResponseReader| (it.usage(), it.model().map(str::to_owned), it.finish_reason().map(str::to_owned));
+        assert_eq!(known(&answer), known(&reader), "{body}");
         reader.usage()
     };
     let uncached = Usage { cached_tokens: None, ..USAGE };
@@ -237,6 +263,10 @@ proptest! {
         at_once.feed_whole(body.as_bytes());
         in_order.feed(body.as_bytes());
         prop_assert_eq!(at_once.usage(), in_order.usage(), "{}", body);
+        let mut answer = ResponseReader::json();
+        answer.feed_whole_answer(body.as_bytes());
+        prop_assert_eq!(answer.usage(), in_order.usage(), "{}", body);
+        prop_assert_eq!((answer.model(), answer.finish_reason()), (in_order.model(), in_order.finish_reason()), "{}", body);
     }
 
     #[test]

@@ -204,8 +204,11 @@ impl Relay {
         if let Some(reader) = &mut self.reader {
             let is_whole = is_first && self.body.is_end_stream();
             // Of a whole body no more than the usage is sought, unless a span wants the model and the reason to finish.
-            let is_usage_enough = is_whole && record.kept_trace().is_none();
-            let progress = if is_usage_enough { reader.reader.feed_whole(data) } else { reader.reader.feed(data) };
+            let progress = match (is_whole, record.kept_trace()) {
+                (false, _) => reader.reader.feed(data),
+                (true, Some(_)) => reader.reader.feed_whole_answer(data),
+                (true, None) => reader.reader.feed_whole(data),
+            };
             record.stream_progress(reader.reader.events_seen());
             if progress.content && record.content_after.is_none() {
                 self.content();
