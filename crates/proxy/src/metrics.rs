@@ -36,7 +36,7 @@ use self::{
     by_model::ByModel,
     by_route::ByRoute,
     envoy_series::EnvoySeries,
-    exemplars::Exemplars,
+    exemplars::{Example, Exemplars},
     faults::Faults,
     gen_ai::GenAiCollector,
     http_names::HttpNamesCollector,
@@ -242,8 +242,9 @@ impl Metrics {
         self.requests.with(&rule.route, |series| series.settle(record, duration));
         self.models.settle(record, duration);
         if let Some(trace) = record.trace.as_ref().filter(|trace| trace.kept.is_some()) {
-            requests::note(&self.exemplars, record, duration, trace.trace_id);
-            gen_ai::note(&self.exemplars, record, duration, trace.trace_id);
+            let example = Example { trace_id: trace.trace_id, time: record.time + duration };
+            requests::note(&self.exemplars, record, duration, example);
+            gen_ai::note(&self.exemplars, record, duration, example);
         }
     }
 

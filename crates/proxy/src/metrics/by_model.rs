@@ -44,7 +44,7 @@ pub(super) struct ModelKey {
 
 /// A [`ModelKey`] that is borrowed.
 #[derive(PartialEq, Eq, Hash)]
-struct ModelName<'a> {
+pub(super) struct ModelName<'a> {
     operation: &'static str,
     provider: &'static str,
     asked: &'a str,
@@ -59,7 +59,7 @@ impl Equivalent<ModelKey> for ModelName<'_> {
 
 impl<'a> ModelName<'a> {
     /// The model that a request asked for; `None` where it is no model call.
-    fn of(record: &'a RequestRecord) -> Option<Self> {
+    pub(super) fn of(record: &'a RequestRecord) -> Option<Self> {
         let asked = record.model.as_deref()?;
         let sent = record.sent_model().unwrap_or(asked);
         let api = Api::from_path(&record.path);
@@ -70,7 +70,7 @@ impl<'a> ModelName<'a> {
         Some(Self { operation, provider, asked, sent })
     }
 
-    fn to_key(&self) -> ModelKey {
+    pub(super) fn to_key(&self) -> ModelKey {
         ModelKey { operation: self.operation, provider: self.provider, asked: self.asked.into(), sent: self.sent.into() }
     }
 }
@@ -92,11 +92,6 @@ impl ByModel {
     pub(super) fn settle(&self, record: &RequestRecord, duration: Duration) {
         let Some(name) = ModelName::of(record) else { return };
         self.0.with(&name, || name.to_key(), |series| series.settle(record, duration));
-    }
-
-    /// The labels of a request's model.
-    pub(super) fn key_of(record: &RequestRecord) -> Option<ModelKey> {
-        ModelName::of(record).map(|name| name.to_key())
     }
 
     /// Counts a request that goes to an endpoint now, until the guard is dropped.

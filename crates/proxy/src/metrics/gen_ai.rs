@@ -3,21 +3,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use pailou_telemetry::{
-    ids::TraceId,
-    metric_table::{Distribution, histograms},
-};
+use pailou_telemetry::metric_table::{Distribution, histograms};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::{
-    by_model::{ByModel, ModelKey},
-    exemplars::Exemplars,
+    by_model::{ByModel, ModelKey, ModelName},
+    exemplars::{Example, Exemplars, Histogram, written},
     model_series::{FAILURES, ModelSeries, failure},
 };
 use crate::request_record::RequestRecord;
-
-const DURATION: &str = "gen_ai_server_request_duration_seconds";
-const FIRST_TOKEN: &str = "gen_ai_server_time_to_first_token_seconds";
 
 type Labels<'a> = [(&'static str, &'a str); 5];
 
@@ -42,10 +36,14 @@ impl Collector for GenAiCollector {
             std::iter::once((labels(key, ("error_type", "")), series.succeeded())).chain(failed)
         });
         let help = "From a model call's head to its response's end";
-        histograms(&mut encoder, DURATION, help, rows)?;
+        histograms(&mut encoder, Histogram::Calls.name(), help, rows)?;
         type Read = fn(&ModelSeries) -> Distribution;
         let plain: [(&str, &str, Read); 2] = [
-            (FIRST_TOKEN, "From a model call's head to the first content of its response", ModelSeries::first_content),
+            (
+                Histogram::FirstTokensOfCalls.name(),
+                "From a model call's head to the first content of its response",
+                ModelSeries::first_content,
+            ),
             (
                 "gen_ai_server_time_per_output_token_seconds",
                 "Time of each output token after the first, of streamed responses",
@@ -69,12 +67,13 @@ impl Collector for GenAiCollector {
 }
 
 /// Notes a request whose trace is kept as an example of its model's times.
-pub(super) fn note(exemplars: &Exemplars, record: &RequestRecord, duration: Duration, trace_id: TraceId) {
-    let Some(key) = ByModel::key_of(record) else { return };
+pub(super) fn note(exemplars: &Exemplars, record: &RequestRecord, duration: Duration, example: Example) {
+    let Some(name) = ModelName::of(record) else { return };
     let kind = failure(record).map_or("", |failure| FAILURES[failure]);
-    exemplars.observe(DURATION, &labels(&key, ("error_type", kind)), trace_id, duration);
+    let of_calls = || written(&labels(&name.to_key(), ("error_type", kind)));
+    exemplars.observe(Histogram::Calls, (&name, kind), of_calls, example, duration);
     if let Some(after) = record.first_content() {
-        exemplars.observe(FIRST_TOKEN, &model_labels(&key), trace_id, after);
+        exemplars.observe(Histogram::FirstTokensOfCalls, &name, || written(&model_labels(&name.to_key())), example, after);
     }
 }
 

@@ -9,21 +9,20 @@ use std::{
     time::Duration,
 };
 
-use pailou_telemetry::{ids::TraceId, metric_table};
+use pailou_snapshot::RouteName;
+use pailou_telemetry::metric_table;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::{
     by_route::{ByRoute, Labelled, RouteLabels},
     durations::{Durations, sum},
-    exemplars::Exemplars,
+    exemplars::{Example, Exemplars, Histogram, written},
     figures::{RequestTotals, RuleFigures},
 };
 use crate::request_record::RequestRecord;
 
 /// Highest price of one response in the sum, in billionths of a US dollar.
 const MAX_NANO_USD: u64 = 1_000_000_000_000_000;
-const DURATION: &str = "pailou_request_duration_seconds";
-const FIRST_TOKEN: &str = "pailou_time_to_first_token_seconds";
 pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// A rule's series.
@@ -94,13 +93,16 @@ pub(super) fn total(all: &[Arc<Requests>]) -> RequestTotals {
 }
 
 /// Notes a request whose trace is kept as an example of its rule's times.
-pub(super) fn note(exemplars: &Exemplars, record: &RequestRecord, duration: Duration, trace_id: TraceId) {
+pub(super) fn note(exemplars: &Exemplars, record: &RequestRecord, duration: Duration, example: Example) {
     let Some(rule) = &record.rule else { return };
-    let route = rule.route.to_string();
-    let labels = [("route", route.as_str()), ("kind", rule.route.kind.name())];
-    exemplars.observe(DURATION, &labels, trace_id, duration);
+    let route @ RouteName { kind, name, rule, rule_name } = &rule.route;
+    // One with a name is known by that alone.
+    let number = if rule_name.is_some() { 0 } else { *rule };
+    let key = (kind, name, number, rule_name);
+    let labels = || written(&[("route", &route.to_string()), ("kind", kind.name())]);
+    exemplars.observe(Histogram::Requests, key, labels, example, duration);
     if let Some(after) = record.first_content() {
-        exemplars.observe(FIRST_TOKEN, &labels, trace_id, after);
+        exemplars.observe(Histogram::FirstTokens, key, labels, example, after);
     }
 }
 
@@ -119,7 +121,7 @@ impl Collector for RequestCollector {
         let durations =
             all.iter().map(|(labels, series)| ([labels.route(), labels.kind()], sum(series.iter().map(|one| &one.duration))));
         let help = "From a request's head to its response's end";
-        metric_table::histograms(&mut encoder, DURATION, help, durations)?;
+        metric_table::histograms(&mut encoder, Histogram::Requests.name(), help, durations)?;
         encode_calls(&mut encoder, &all)
     }
 }
@@ -133,7 +135,7 @@ fn encode_calls(encoder: &mut DescriptorEncoder<'_>, all: &Labelled<Requests>) -
     let first =
         calls.iter().map(|(labels, calls)| ([labels.route(), labels.kind()], sum(calls.iter().map(|calls| &calls.first_content))));
     let help = "From a model call's head to the first content of its response";
-    metric_table::histograms(encoder, FIRST_TOKEN, help, first)?;
+    metric_table::histograms(encoder, Histogram::FirstTokens.name(), help, first)?;
 
     let tokens = calls.iter().flat_map(|(labels, calls)| {
         let sum = |read: fn(&Calls) -> &AtomicU64| calls.iter().map(|calls| read(calls).load(Relaxed)).sum::<u64>();
