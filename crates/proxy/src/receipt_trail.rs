@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pailou_telemetry::{receipt::BeatenRule, receipt_ring::StoredReceipt, receipt_selection::Reason};
+use pailou_telemetry::{receipt::BeatenRule, receipt_selection::Reason};
 use tokio::sync::oneshot;
+
+use crate::receipts::StoredReceipt;
 
 /// Most failed attempts that are noted.
 const MAX_PAST: usize = 16;
@@ -37,7 +39,7 @@ pub(crate) struct More {
 }
 
 /// The rules of a request's host, as far as they are of interest.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct RuleNotes {
     pub(crate) by: String,
     pub(crate) beaten: Vec<BeatenRule>,
@@ -46,6 +48,7 @@ pub(crate) struct RuleNotes {
 }
 
 /// An attempt that was followed by another.
+#[derive(Debug)]
 pub(crate) struct PastAttempt {
     pub(crate) endpoint: Arc<str>,
     pub(crate) start: Duration,

@@ -1,6 +1,11 @@
 //! Routing receipts of the process: which are kept, and for whom they wait.
 
-mod fill;
+mod form;
+mod ring;
+mod rules;
+mod rules_cache;
+mod stored;
+mod texts;
 mod tracers;
 
 use std::{sync::Arc, time::Duration};
@@ -8,15 +13,21 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use pailou_auth::Condition;
 use pailou_snapshot::Snapshot;
-pub use pailou_telemetry::receipt_ring::{News, ReceiptFilter, StoredReceipt};
-use pailou_telemetry::{
-    receipt_ring::ReceiptRing,
-    receipt_selection::{RequestFacts, Selection},
-};
+use pailou_telemetry::receipt_selection::{RequestFacts, Selection};
 use parking_lot::Mutex;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use self::ring::{Pushed, ReceiptRing};
+pub(crate) use self::{
+    form::picked,
+    rules::{rule_name, rules},
+};
+pub use self::{
+    ring::{News, ReceiptFilter},
+    stored::StoredReceipt,
+    tracers::{MAX_TRACERS, Trace},
+};
 use crate::{error::Flag, request_record::RequestRecord, runtime::Runtime, wall_clock};
 
 /// Readers that follow the receipts at the same time.
@@ -137,7 +148,7 @@ impl Receipts {
         }
         let Some(Some(reason)) = record.trail.kept else { return };
         let runtime = runtime.load();
-        let receipt = self.keep(fill::stored(record, reason, duration, runtime.as_ref().map(|runtime| &**runtime.snapshot())));
+        let receipt = self.keep(StoredReceipt::new(record, reason, duration, runtime.as_ref().map(|runtime| runtime.snapshot())));
         if let Some(tracer) = record.trail.more.as_mut().and_then(|more| more.tracer.take()) {
             // One who has gone needs none.
             let _ = tracer.send(receipt);
@@ -145,16 +156,23 @@ impl Receipts {
     }
 
     fn keep(&self, receipt: StoredReceipt) -> Arc<StoredReceipt> {
-        let receipt = self.ring.lock().push(receipt);
-        let newest = receipt.sequence;
+        let receipt = Arc::new(receipt);
+        let Pushed { newest, gone } = self.ring.lock().push(receipt);
+        drop(gone);
         self.kept.inc();
-        // Viewers see it; without any this is a branch and a lock of its own.
+        if self.newest.receiver_count() > 0 {
+            self.announce(newest.sequence);
+        }
+        newest
+    }
+
+    /// Lets viewers know of a receipt, and those before it.
+    fn announce(&self, newest: u64) {
         self.newest.send_if_modified(|last| {
             let is_newer = newest > *last;
             *last = newest.max(*last);
             is_newer
         });
-        receipt
     }
 
     /// Waits for the receipt of the next request whose head meets a condition; `None` where [`MAX_TRACERS`] wait already.
@@ -196,7 +214,10 @@ impl Receipts {
     /// A place among those who follow; `None` where all [`MAX_VIEWERS`] are taken.
     pub fn view(&self) -> Option<Viewer> {
         let permit = Arc::clone(&self.viewers).try_acquire_owned().ok()?;
-        Some(Viewer { _permit: permit, newest: self.newest.subscribe() })
+        let newest = self.newest.subscribe();
+        // Nobody was told of those that came while there was no viewer.
+        self.announce(self.last());
+        Some(Viewer { _permit: permit, newest })
     }
 }
 
@@ -208,12 +229,6 @@ pub struct NewestReceipts {
     /// Number of the newest of all, whatever the conditions: all later ones are news.
     pub last: u64,
 }
-
-pub(crate) use fill::{picked, rule_name, rules};
-pub use tracers::{MAX_TRACERS, Trace};
-
-/// Most matches of a host that are looked at for those that a request has not taken.
-const MAX_MATCHES: usize = 512;
 
 /// The listener of a name.
 pub(crate) fn listener<'a>(

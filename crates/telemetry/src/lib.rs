@@ -6,7 +6,7 @@
 //! - Spans and log records, encoded as they are made: [`span`], [`log_record`], [`attributes`], [`text_writer`]; requests to a collector: [`export`].
 //! - Metrics for a collector, of the text that Prometheus gets: [`metric_export`].
 //! - Rows of metrics that are read when they are asked for: [`metric_table`].
-//! - Receipts: [`receipt`], [`receipt_ring`], [`receipt_selection`].
+//! - Receipts: [`receipt`], [`receipt_selection`].
 
 pub mod attributes;
 pub mod b3;
@@ -18,7 +18,6 @@ pub mod metric_table;
 pub mod propagators;
 mod protobuf;
 pub mod receipt;
-pub mod receipt_ring;
 pub mod receipt_selection;
 pub mod sampling;
 pub mod span;

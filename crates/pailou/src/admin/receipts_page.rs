@@ -61,7 +61,7 @@ pub(crate) fn list(newest: &NewestReceipts) -> String {
     let mut text = format!("{{\"schema\":\"pailou.receipts/v1\",\"last\":{},\"receipts\":[", newest.last);
     for (at, receipt) in newest.receipts.iter().enumerate() {
         text.push_str(if at == 0 { "\n" } else { ",\n" });
-        text.push_str(&receipt.json);
+        text.push_str(&receipt.to_json());
     }
     text.push_str("\n]}\n");
     text
@@ -132,7 +132,7 @@ fn news(proxy: &Proxy, filter: &ReceiptFilter, seen: &mut u64) -> String {
         *seen = receipt.sequence;
         if filter.holds(receipt) {
             named = Some(receipt.sequence);
-            let _ = write!(text, "id: {}\nevent: receipt\ndata: {}\n\n", receipt.sequence, receipt.json);
+            let _ = write!(text, "id: {}\nevent: receipt\ndata: {}\n\n", receipt.sequence, receipt.to_json());
         }
     }
     // A viewer that comes back is not to be told that it has lost what it did not want.

@@ -55,7 +55,7 @@ async fn next(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
         return sentence(StatusCode::SERVICE_UNAVAILABLE, &format_args!("{MAX_TRACERS} wait for a request already"));
     };
     match time::timeout(TRACE_TIMEOUT, trace.receipt()).await {
-        Ok(Some(receipt)) => json(format!("{}\n", receipt.json)),
+        Ok(Some(receipt)) => json(format!("{}\n", receipt.to_json())),
         Ok(None) | Err(_) => text(StatusCode::GATEWAY_TIMEOUT, "no such request has come and ended within 4 minutes\n"),
     }
 }
@@ -101,7 +101,7 @@ fn receipts(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
         Some(id) => {
             let id = pailou_auth::query_values(&format!("id={id}"), "id").next().map(|id| id.into_owned()).unwrap_or_default();
             match String::from_utf8(id).ok().and_then(|id| proxy.receipts().find(&id)) {
-                Some(receipt) => json(format!("{}\n", receipt.json)),
+                Some(receipt) => json(format!("{}\n", receipt.to_json())),
                 None => text(StatusCode::NOT_FOUND, "no receipt of this id: it was not kept, or later ones took its place\n"),
             }
         }

@@ -6,9 +6,10 @@ use std::sync::{
 };
 
 use pailou_auth::Condition;
-use pailou_telemetry::receipt_ring::StoredReceipt;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+
+use super::stored::StoredReceipt;
 
 /// Operators who wait at the same time: each costs a look at every request.
 pub const MAX_TRACERS: usize = 4;

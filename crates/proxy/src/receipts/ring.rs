@@ -2,33 +2,14 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::receipt::cut;
+use pailou_telemetry::receipt::cut;
+
+use super::stored::StoredReceipt;
 
 /// Most receipts.
-pub const MAX_RECEIPTS: usize = 4096;
-/// Most bytes of all receipts' texts together: about 1,500 receipts of 1.4 KB.
-pub const MAX_BYTES: usize = 2 << 20;
-/// Memory that an entry takes beside its texts, about, in bytes.
-const ENTRY_OVERHEAD: usize = 160;
-
-/// A receipt with what it is found by.
-#[derive(Debug)]
-pub struct StoredReceipt {
-    /// Its number, from 1: later ones have greater numbers.
-    pub sequence: u64,
-    /// The request's id.
-    pub id: Box<str>,
-    /// Status of the response; 0 if there was none.
-    pub status: u16,
-    /// Why the response is not what the backend said.
-    pub flag: Option<&'static str>,
-    /// The rule's name; empty if there was none.
-    pub route: Box<str>,
-    /// The model that the client asked for, [cut]; empty if there was none.
-    pub model: Box<str>,
-    /// The receipt, one line of JSON.
-    pub json: Box<str>,
-}
+const MAX_RECEIPTS: usize = 4096;
+/// Most bytes of all receipts together: about 2,000 receipts of 1 KB.
+const MAX_BYTES: usize = 2 << 20;
 
 /// Conditions on receipts; all hold together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,18 +29,24 @@ impl ReceiptFilter {
     pub fn holds(&self, receipt: &StoredReceipt) -> bool {
         self.status.is_none_or(|(first, last)| (first..=last).contains(&receipt.status))
             && self.flag.as_ref().is_none_or(|flag| receipt.flag == Some(flag.as_str()))
-            && self.route.as_ref().is_none_or(|route| receipt.route.contains(route.as_str()))
-            && self.model.as_ref().is_none_or(|model| *receipt.model == *cut(model))
+            && self.route.as_ref().is_none_or(|route| receipt.route().contains(route.as_str()))
+            && self.model.as_ref().is_none_or(|model| *receipt.model() == *cut(model))
     }
 }
 
 /// Receipts in the order of their end.
 #[derive(Debug)]
-pub struct ReceiptRing {
+pub(super) struct ReceiptRing {
     receipts: VecDeque<Arc<StoredReceipt>>,
     bytes: usize,
     last: u64,
     max_receipts: usize,
+}
+
+/// A receipt that was kept, and one that made room for it.
+pub(super) struct Pushed {
+    pub(super) newest: Arc<StoredReceipt>,
+    pub(super) gone: Option<Arc<StoredReceipt>>,
 }
 
 /// Receipts after one that a reader has seen.
@@ -73,35 +60,39 @@ pub struct News {
 
 impl ReceiptRing {
     /// A ring of at most so many receipts, and of at most [`MAX_RECEIPTS`].
-    pub fn new(max_receipts: usize) -> Self {
+    pub(super) fn new(max_receipts: usize) -> Self {
         Self { receipts: VecDeque::new(), bytes: 0, last: 0, max_receipts: max_receipts.min(MAX_RECEIPTS) }
     }
 
-    /// Keeps a receipt, gives it its number, and lets go of the oldest ones where there is no more room.
-    pub fn push(&mut self, receipt: StoredReceipt) -> Arc<StoredReceipt> {
+    /// Keeps a receipt that nobody else has, gives it its number, and lets go of the oldest ones where there is no more room: the last of
+    /// them is for the caller to drop, without a lock.
+    pub(super) fn push(&mut self, mut receipt: Arc<StoredReceipt>) -> Pushed {
         self.last += 1;
-        self.bytes += size(&receipt);
-        let newest = Arc::new(StoredReceipt { sequence: self.last, ..receipt });
-        self.receipts.push_back(Arc::clone(&newest));
-        while self.receipts.len() > self.max_receipts || self.bytes > MAX_BYTES {
-            let Some(oldest) = self.receipts.pop_front() else { break };
-            self.bytes -= size(&oldest);
+        if let Some(receipt) = Arc::get_mut(&mut receipt) {
+            receipt.sequence = self.last;
         }
-        newest
+        self.bytes += receipt.size();
+        self.receipts.push_back(Arc::clone(&receipt));
+        let mut gone = None;
+        while self.receipts.len() > self.max_receipts || self.bytes > MAX_BYTES {
+            gone = self.receipts.pop_front();
+            self.bytes -= gone.as_ref().map_or(0, |oldest| oldest.size());
+        }
+        Pushed { newest: receipt, gone }
     }
 
     /// The newest receipt of a request's id.
-    pub fn find(&self, id: &str) -> Option<Arc<StoredReceipt>> {
-        self.receipts.iter().rev().find(|receipt| *receipt.id == *id).cloned()
+    pub(super) fn find(&self, id: &str) -> Option<Arc<StoredReceipt>> {
+        self.receipts.iter().rev().find(|receipt| receipt.id() == id).cloned()
     }
 
     /// The newest that meet the conditions, newest first.
-    pub fn newest(&self, filter: &ReceiptFilter, limit: usize) -> Vec<Arc<StoredReceipt>> {
+    pub(super) fn newest(&self, filter: &ReceiptFilter, limit: usize) -> Vec<Arc<StoredReceipt>> {
         self.receipts.iter().rev().filter(|receipt| filter.holds(receipt)).take(limit).cloned().collect()
     }
 
     /// At most `limit` receipts after that number, oldest first.
-    pub fn after(&self, sequence: u64, limit: usize) -> News {
+    pub(super) fn after(&self, sequence: u64, limit: usize) -> News {
         // A number that was never given is of another process.
         let sequence = if sequence > self.last { 0 } else { sequence };
         let first = self.last - self.receipts.len() as u64 + 1;
@@ -111,29 +102,33 @@ impl ReceiptRing {
     }
 
     /// Number of the newest; 0 if there was none.
-    pub fn last(&self) -> u64 {
+    pub(super) fn last(&self) -> u64 {
         self.last
     }
 }
 
-fn size(receipt: &StoredReceipt) -> usize {
-    ENTRY_OVERHEAD + receipt.id.len() + receipt.route.len() + receipt.model.len() + receipt.json.len()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    fn receipt(id: &str, status: u16) -> StoredReceipt {
-        StoredReceipt {
-            sequence: 0,
-            id: id.into(),
-            status,
-            flag: (status >= 500).then_some("UF"),
-            route: "HTTPRoute default/web/0".into(),
-            model: "qwen".into(),
-            json: "{}".into(),
-        }
+    use http::{HeaderValue, Method, StatusCode, Version};
+    use pailou_telemetry::receipt_selection::Reason;
+
+    use super::*;
+    use crate::{
+        receipts::rules::RequestRules,
+        request_record::{RequestId, RequestRecord},
+    };
+
+    fn receipt(id: &str, status: u16) -> Arc<StoredReceipt> {
+        let mut record = RequestRecord::new(([127, 0, 0, 1], 1).into(), Method::GET, Version::HTTP_11);
+        record.request_id = RequestId::Known(HeaderValue::from_str(id).unwrap());
+        record.status = StatusCode::from_u16(status).ok();
+        record.model = Some("qwen".into());
+        let mut receipt = StoredReceipt::new(&mut record, Reason::Sampled, Duration::ZERO, None);
+        receipt.flag = (status >= 500).then_some("UF");
+        receipt.rules = Arc::new(RequestRules { route: "HTTPRoute default/web/0".into(), ..RequestRules::default() });
+        Arc::new(receipt)
     }
 
     #[test]
@@ -170,12 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_bounded_in_bytes() {
+    fn receipts_are_bounded_in_bytes() {
         let mut ring = ReceiptRing::new(MAX_RECEIPTS);
         let long = "x".repeat(100_000);
         for _ in 0..100 {
-            ring.push(StoredReceipt { json: long.as_str().into(), ..receipt("a", 200) });
+            ring.push(receipt(&long, 200));
         }
-        assert!(ring.bytes <= MAX_BYTES && ring.receipts.len() == MAX_BYTES / 100_200);
+        let kept = ring.receipts.len();
+        assert!(ring.bytes <= MAX_BYTES && (15..21).contains(&kept), "{kept}");
+        assert_eq!(ring.bytes, ring.receipts.iter().map(|receipt| receipt.size()).sum::<usize>());
     }
 }
