@@ -20,7 +20,8 @@ const B3_FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
 /// Reads a request's context: W3C's first, then B3 in one header, then in several. Of W3C's, what is not valid is removed.
 pub(super) fn extract(map: &mut HeaderMap, forms: Propagators) -> RemoteContext {
     if forms.has_trace_context {
-        let parsed = only(map, &TRACEPARENT).and_then(Traceparent::parse);
+        let has_parent = map.contains_key(TRACEPARENT);
+        let parsed = if has_parent { only(map, &TRACEPARENT).and_then(Traceparent::parse) } else { None };
         // It belongs to the span that `traceparent` names.
         if parsed.is_none() || !is_tracestate(map.get_all(TRACESTATE).iter().map(HeaderValue::as_bytes)) {
             map.remove(TRACESTATE);
@@ -28,7 +29,10 @@ pub(super) fn extract(map: &mut HeaderMap, forms: Propagators) -> RemoteContext 
         if let Some(parsed) = parsed {
             return parsed.into();
         }
-        map.remove(TRACEPARENT);
+        // Most clients send none: a name is looked for by its hash each time.
+        if has_parent {
+            map.remove(TRACEPARENT);
+        }
     }
     let single = || only(map, &B3).and_then(b3::parse_single);
     let multiple = || {
