@@ -10,7 +10,7 @@ use crate::{
     pick_request::{Affinity, PickRequest, Stage},
     prefix::{Chain, Matches},
     rendezvous::Beginning,
-    score::{Candidate, adapter_affinity},
+    score::{Candidate, HOME, HOME_ALONE, adapter_affinity},
 };
 
 /// Endpoints that are judged; of a larger pool, this many from a random place on, those that have the prompt cached, and its home.
@@ -113,6 +113,7 @@ pub(crate) fn are_others_there(candidates: &[Candidate]) -> bool {
 
 /// Takes part of the prompt to be cached at its home: another gateway may have sent it there.
 pub(crate) fn assume_home(members: &Members, prefixes: &Prefixes<'_>, candidates: &mut [Candidate]) {
+    candidates.iter_mut().for_each(|candidate| candidate.remoteness = HOME * candidate.distance);
     let Some(home) = candidates.iter_mut().find(|candidate| candidate.is_home) else { return };
     let slot = members.endpoints[home.member as usize].slot;
     home.likely = home.prefix.max(prefixes.assumed(slot));
@@ -124,7 +125,7 @@ pub(crate) fn is_new(request: &PickRequest<'_>, candidates: &[Candidate]) -> boo
     new_prompts::is_new(request.prompt.len(), most_cached)
 }
 
-/// Reads how many new prompts each was given lately. Only for a pool's one gateway: where there are others, each sees some of them, and all
+/// Reads how many new prompts each was given lately, for which homes count less. Only for a pool's one gateway: where there are others, each sees some of them, and all
 /// agree by homes alone.
 pub(crate) fn count_new_prompts(members: &Members, candidates: &mut [Candidate]) {
     let count = &members.index.new_prompts;
@@ -134,7 +135,10 @@ pub(crate) fn count_new_prompts(members: &Members, candidates: &mut [Candidate])
         sum += candidate.new_prompts;
     }
     let mean = sum / candidates.len().max(1) as f32;
-    candidates.iter_mut().for_each(|candidate| candidate.new_prompts -= mean);
+    for candidate in candidates {
+        candidate.new_prompts -= mean;
+        candidate.remoteness = HOME_ALONE * candidate.distance;
+    }
 }
 
 /// Prefers the endpoint of an affinity; that of a hash only while it has room, by its engine and for no more requests than this.

@@ -28,8 +28,10 @@ const DELAYED_WAITING: f32 = 0.2;
 const DELAYED_RUNNING: f32 = 0.1;
 /// Weight of a prompt's own work, as a share of [`PREFIX`], where it delays others.
 const OWN_WORK: f32 = 0.3;
-/// Weight of being far from a new prompt's home, on which gateways agree.
-const HOME: f32 = 1.0;
+/// Weight of being far from a new prompt's home, on which several gateways agree.
+pub(crate) const HOME: f32 = 1.0;
+/// The same for a pool's one gateway, which deals new prompts out by itself: enough to decide between endpoints that were given as many.
+pub(crate) const HOME_ALONE: f32 = 0.3;
 /// Weight of each new prompt that an endpoint was given beyond the mean, and the most of them that count: whole adapters that no other endpoint
 /// has are not driven out by them.
 const NEW_PROMPT: f32 = 1.0;
@@ -65,6 +67,8 @@ pub(crate) struct Candidate {
     pub(crate) is_full: bool,
     /// Distance from being the prompt's home, 0 to 1.
     pub(crate) distance: f32,
+    /// Cost of that distance for a new prompt.
+    pub(crate) remoteness: f32,
     /// New prompts that it was given lately, beyond the mean of all: below 0 it was given fewer.
     pub(crate) new_prompts: f32,
     /// It is the nearest.
@@ -105,7 +109,7 @@ impl Candidate {
         let own = PREFIX * OWN_WORK * without(self.likely);
         // A short prompt is hardly worth sharing, so that it yields to any difference of load.
         let unevenness = NEW_PROMPT * self.new_prompts.clamp(-MOST_NEW_PROMPTS, MOST_NEW_PROMPTS);
-        let spread = without(pool.prefix) * share(prompt_bytes as u32) * (HOME * self.distance + unevenness);
+        let spread = without(pool.prefix) * share(prompt_bytes as u32) * (self.remoteness + unevenness);
         self.score = -again * (1.0 + delayed) - own * delayed - spread - QUEUE * queue - KV * load.kv + fastrand::f32() * TIE;
     }
 
@@ -185,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_new_prompt_goes_home_among_endpoints_as_busy_as_each_other() {
-        let at = |distance| Candidate { distance, ..candidate(0, 0.0, 3.0) };
+        let at = |distance| Candidate { remoteness: HOME * distance, ..candidate(0, 0.0, 3.0) };
         assert!(is_better(at(0.1), at(0.9)));
         let cached = Candidate { likely: 28_672, ..at(0.9) };
         assert!(is_better(cached, at(0.1)));
@@ -200,8 +204,15 @@ mod tests {
     }
 
     #[test]
+    fn a_new_prompt_of_the_one_gateway_goes_where_fewer_went_though_that_is_far_from_home() {
+        let at = |distance, new_prompts| Candidate { remoteness: HOME_ALONE * distance, new_prompts, ..candidate(0, 0.0, 3.0) };
+        assert!(is_better(at(0.9, -0.5), at(0.1, 0.5)));
+        assert!(is_better(at(0.1, 0.0), at(0.9, 0.0)));
+    }
+
+    #[test]
     fn a_short_prompt_goes_to_the_idler_endpoint_though_it_is_not_its_home() {
-        let mut both = [Candidate { distance: 1.0, ..candidate(0, 0.0, 0.0) }, candidate(0, 0.0, 1.0)];
+        let mut both = [Candidate { remoteness: HOME, ..candidate(0, 0.0, 0.0) }, candidate(0, 0.0, 1.0)];
         let pool = Rivals::of(&both);
         both.iter_mut().for_each(|candidate| candidate.judge(64, &pool));
         assert!(both[0].score > both[1].score + TIE);

@@ -301,16 +301,23 @@ fn clear_prompt(seed: u64, endpoints: usize, first: usize) -> Vec<u8> {
     (0..).map(|number| prompt(seed * 10_000 + number, 20_000)).find(is_clear).unwrap()
 }
 
+/// A gateway with others beside it, which keep every endpoint as busy as the next.
+fn beside_others(count: usize) -> Fixture {
+    let gateway = Fixture::new(PREFIX, count);
+    (0..count).for_each(|member| gateway.scraped(member, load(0.0, 4.0, 0.0)));
+    gateway
+}
+
 #[test]
 fn the_home_of_a_prompt_is_no_failing_endpoint_and_no_fallback() {
     let prompt = clear_prompt(7, 200, 2);
-    let pool = Fixture::new(PREFIX, 200);
+    let pool = beside_others(200);
     let home = name(&pool.pick(&prompted(&prompt)));
     let mut endpoints = crate::testing::endpoints(0..200);
     let place = endpoints.iter().position(|endpoint| *endpoint.name == *home).unwrap();
     endpoints[place].priority = 1;
     let picks = (0..20).map(|_| {
-        let fresh = Fixture::new(PREFIX, 200);
+        let fresh = beside_others(200);
         fresh.state.update(crate::testing::pool(PREFIX), &endpoints);
         name(&fresh.pick(&prompted(&prompt)))
     });
@@ -320,7 +327,7 @@ fn the_home_of_a_prompt_is_no_failing_endpoint_and_no_fallback() {
 
 #[test]
 fn gateways_agree_on_where_a_new_prompt_goes() {
-    let (one, other) = (Fixture::new(PREFIX, 8), Fixture::new(PREFIX, 8));
+    let (one, other) = (beside_others(8), beside_others(8));
     for number in 0..20 {
         let prompt = clear_prompt(number, 8, 1);
         assert_eq!(name(&one.pick(&prompted(&prompt))), name(&other.pick(&prompted(&prompt))), "{number}");
