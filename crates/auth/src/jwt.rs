@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{Context, SHA256};
+use smallvec::SmallVec;
 
 use crate::{
     Claims, CredentialSource, Denial, JwkSet, JwtError, TokenCache,
@@ -109,7 +110,7 @@ pub enum Keys {
 #[derive(Debug, Default)]
 pub struct VerifiedTokens {
     /// Claims of valid tokens, with their provider.
-    pub claims: Vec<(Arc<JwtProvider>, Arc<Claims>)>,
+    pub claims: SmallVec<[(Arc<JwtProvider>, Arc<Claims>); 1]>,
 }
 
 /// Time and keys that a look at tokens needs.
@@ -190,9 +191,10 @@ impl JwtProvider {
         query: Option<&str>,
         context: &JwtContext<'_>,
     ) -> Result<VerifiedTokens, JwtError> {
-        let tokens = self.sources.iter().filter_map(|source| source.find(headers, query));
-        let verify = |token: Cow<'_, [u8]>| Ok((self.clone(), self.verify_token(&token, context)?));
-        let claims = tokens.map(verify).collect::<Result<Vec<_>, _>>()?;
+        let mut claims = SmallVec::new();
+        for token in self.sources.iter().filter_map(|source| source.find(headers, query)) {
+            claims.push((self.clone(), self.verify_token(&token, context)?));
+        }
         if claims.is_empty() { Err(JwtError::Missing) } else { Ok(VerifiedTokens { claims }) }
     }
 

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use smallvec::SmallVec;
 
 /// Facts of one request. Policies name them by namespace and key.
 #[derive(Clone, Debug, Default)]
 pub struct Metadata {
-    entries: Vec<(&'static str, Arc<str>, Arc<Value>)>,
+    // Most requests have one.
+    entries: SmallVec<[Entry; 1]>,
 }
+
+/// Namespace, key and value.
+type Entry = (&'static str, Arc<str>, Arc<Value>);
 
 impl Metadata {
     /// Adds a value. A later value of the same namespace and key replaces the earlier one.

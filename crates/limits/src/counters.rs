@@ -217,15 +217,16 @@ impl Counters {
     ) -> Result<Admission, Unleased> {
         let key = charge.rule_key();
         let mut shard = self.shard(key).lock();
-        let known = shard.len();
-        let charged = shard
-            .entry(key)
-            .or_insert_with(|| RuleCounters::new(charge))
-            .charge(now, charge, |counter, demand| room(counter, key, demand));
-        if shard.len() > known {
-            // Rules that the configuration does not have any more go when others come.
-            shard.retain(|other, rule| *other == key || rule.is_live(now));
-        }
+        let charge_by = |rule: &mut RuleCounters| rule.charge(now, charge, |counter, demand| room(counter, key, demand));
+        let charged = match shard.get_mut(&key) {
+            Some(rule) => charge_by(rule),
+            None => {
+                let charged = charge_by(shard.entry(key).or_insert(RuleCounters::new(charge)));
+                // Rules that the configuration does not have any more go when others come.
+                shard.retain(|other, rule| *other == key || rule.is_live(now));
+                charged
+            }
+        };
         drop(shard);
         Ok(match charged? {
             Err(rate) => Admission::Refused(rate),
@@ -277,17 +278,20 @@ impl Counters {
             if let Some(size) = learned {
                 rule.typical.learn(size);
             }
-            let counter = rule.counter(now, &key.descriptor, key.window);
-            match &sharing {
-                Some(sharing) => counter.spend_leased(sharing.time(now), cost),
-                None => {
-                    counter.turn(now, key.window);
-                    counter.spent = counter.spent.saturating_add(cost);
+            rule.with_counter(now, &key.descriptor, key.window, |counter| {
+                match &sharing {
+                    Some(sharing) => counter.spend_leased(sharing.time(now), cost),
+                    None => {
+                        counter.turn(now, key.window);
+                        counter.spent = counter.spent.saturating_add(cost);
+                    }
                 }
-            }
+                counter.release(begin, held);
+            });
+            return;
         }
-        if let Some(counter) = rule.counters.get_mut(key.descriptor.as_bytes()).filter(|counter| counter.begin == begin) {
-            counter.held = counter.held.saturating_sub(held);
+        if let Some(counter) = rule.counters.get_mut(key.descriptor.as_bytes()) {
+            counter.release(begin, held);
         }
     }
 

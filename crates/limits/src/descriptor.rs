@@ -3,15 +3,18 @@
 use std::{borrow::Cow, fmt};
 
 use ring::digest;
+use smallvec::SmallVec;
 
 /// Longest value that is kept as it is, in bytes.
 const MAX_VALUE: usize = 256;
+/// Bytes that a descriptor has room for without an allocation.
+const IN_PLACE: usize = 32;
 
 /// The values of one request for a rule's `Distinct` selectors. Empty for a rule with a single counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Descriptor {
-    /// Values, each with its length before it, so that two lists never read alike.
-    bytes: Vec<u8>,
+    /// Values, each with its length before it, so that two lists never read alike. Names of clients are short, and kept in place.
+    bytes: SmallVec<[u8; IN_PLACE]>,
 }
 
 impl Descriptor {
@@ -29,7 +32,7 @@ impl Descriptor {
 
     /// Values that were kept by [`Self::as_bytes`].
     pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec() }
+        Self { bytes: SmallVec::from_slice(bytes) }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

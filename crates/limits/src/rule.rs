@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{ClientSelector, Cost, Descriptor, MetadataKey, RequestFacts, Window};
+use crate::{ClientSelector, Cost, Descriptor, MetadataKey, RequestFacts, Window, selector::HeaderCache};
 
 /// Rules of one rule of a route.
 #[derive(Clone, Debug)]
@@ -54,7 +54,9 @@ pub enum Reach {
 impl RateLimits {
     /// The rules that a request is charged by, each with the values that tell its counters apart.
     pub fn select<'r>(&'r self, facts: &RequestFacts<'_>) -> Vec<(&'r LimitRule, Descriptor)> {
-        let mut selected: Vec<_> = self.rules.iter().filter_map(|rule| Some((rule, rule.select(facts)?))).collect();
+        let mut headers = HeaderCache::new(facts);
+        let mut selected = Vec::with_capacity(self.rules.len());
+        selected.extend(self.rules.iter().filter_map(|rule| Some((rule, rule.select(&mut headers)?))));
         if self.has_default && selected.iter().any(|(rule, _)| !rule.selectors.is_empty()) {
             selected.retain(|(rule, _)| !rule.selectors.is_empty());
         }
@@ -63,12 +65,12 @@ impl RateLimits {
 }
 
 impl LimitRule {
-    fn select(&self, facts: &RequestFacts<'_>) -> Option<Descriptor> {
+    fn select<'s>(&'s self, headers: &mut HeaderCache<'s, '_, '_>) -> Option<Descriptor> {
         if self.selectors.is_empty() {
             return Some(Descriptor::default());
         }
         // All of a rule's selectors are one condition.
         let mut descriptor = Descriptor::default();
-        self.selectors.iter().all(|selector| selector.select(facts, &mut descriptor)).then_some(descriptor)
+        self.selectors.iter().all(|selector| selector.select(headers, &mut descriptor)).then_some(descriptor)
     }
 }

@@ -69,38 +69,33 @@ impl RuleCounters {
             ExpectedCost::Known(cost) => cost.max(1),
             ExpectedCost::Learned(least) => self.typical.get().max(least).max(1),
         });
-        let counter = self.counter(now, &charge.descriptor, charge.window);
-        counter.limit = charge.limit;
-        let least = charge.cost.max(1);
-        let demand = Demand { least, all: charge.cost.saturating_add(expected.unwrap_or(0)).max(least) };
-        let left = room(counter, demand)?;
-        let is_over = left == 0 || charge.cost > left;
-        if is_over && !charge.is_shadow {
-            return Ok(Err(counter.rate(now)));
-        }
-        counter.spent = counter.spent.saturating_add(charge.cost);
-        let held = expected.map(|expected| expected.min(left.saturating_sub(charge.cost)));
-        counter.held = counter.held.saturating_add(held.unwrap_or(0));
-        Ok(Ok(Charged { rate: counter.rate(now), begin: counter.begin, held, is_over }))
+        self.with_counter(now, &charge.descriptor, charge.window, |counter| counter.charge(now, charge, expected, room))
     }
 
     pub(crate) fn is_live(&self, now: u64) -> bool {
         self.counters.values().any(|counter| counter.held > 0 || counter.begin + counter.seconds > now)
     }
 
-    pub(crate) fn counter(&mut self, now: u64, descriptor: &Descriptor, window: Window) -> &mut Counter {
+    /// Has a counter acted on, which begins with that if it is new.
+    pub(crate) fn with_counter<T>(
+        &mut self,
+        now: u64,
+        descriptor: &Descriptor,
+        window: Window,
+        act: impl FnOnce(&mut Counter) -> T,
+    ) -> T {
         let bytes = descriptor.as_bytes();
-        if self.counters.len() >= MAX_COUNTERS && !self.counters.contains_key(bytes) {
+        if let Some(counter) = self.counters.get_mut(bytes) {
+            return act(counter);
+        }
+        if self.counters.len() >= MAX_COUNTERS {
             self.evict(now);
         }
-        let is_forgotten = self.has_evicted;
-        self.counters.entry_ref(bytes).or_insert_with(|| {
-            let mut counter = Counter::new(now, window);
-            if is_forgotten && window.kind == WindowKind::Epoch {
-                counter.lease().is_forgotten = true;
-            }
-            counter
-        })
+        let mut counter = Counter::new(now, window);
+        if self.has_evicted && window.kind == WindowKind::Epoch {
+            counter.lease().is_forgotten = true;
+        }
+        act(self.counters.entry_ref(bytes).or_insert(counter))
     }
 
     /// Removes counters whose window is over, else the one of a few that has spent least: whoever has spent much stays known.
@@ -123,6 +118,35 @@ impl RuleCounters {
 impl Counter {
     fn new(now: u64, window: Window) -> Self {
         Self { begin: window.begin(now, None), seconds: window.seconds, limit: 0, spent: 0, held: 0, lease: None }
+    }
+
+    /// Charges it; the inner error is its state where there is no room.
+    fn charge(
+        &mut self,
+        now: u64,
+        charge: &Charge,
+        expected: Option<u64>,
+        room: impl FnOnce(&mut Self, Demand) -> Result<u64, Unleased>,
+    ) -> Result<Result<Charged, Rate>, Unleased> {
+        self.limit = charge.limit;
+        let least = charge.cost.max(1);
+        let demand = Demand { least, all: charge.cost.saturating_add(expected.unwrap_or(0)).max(least) };
+        let left = room(self, demand)?;
+        let is_over = left == 0 || charge.cost > left;
+        if is_over && !charge.is_shadow {
+            return Ok(Err(self.rate(now)));
+        }
+        self.spent = self.spent.saturating_add(charge.cost);
+        let held = expected.map(|expected| expected.min(left.saturating_sub(charge.cost)));
+        self.held = self.held.saturating_add(held.unwrap_or(0));
+        Ok(Ok(Charged { rate: self.rate(now), begin: self.begin, held, is_over }))
+    }
+
+    /// Gives room back that was held in the window that began then.
+    pub(crate) fn release(&mut self, begin: u64, held: u64) {
+        if self.begin == begin {
+            self.held = self.held.saturating_sub(held);
+        }
     }
 
     /// Begins a new window where the old one is over. Room that is held in the old one is no matter of the new.

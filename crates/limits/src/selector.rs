@@ -5,6 +5,7 @@ use std::{borrow::Cow, net::IpAddr};
 use http::{HeaderName, Method};
 use pailou_auth::{Cidr, PathRule, query_values};
 use regex::Regex;
+use smallvec::SmallVec;
 
 use crate::Descriptor;
 
@@ -20,6 +21,29 @@ pub struct RequestFacts<'a> {
     pub query: Option<&'a str>,
     /// The value of a header; lines of one name joined with a comma.
     pub header: &'a dyn Fn(&HeaderName) -> Option<Cow<'a, [u8]>>,
+}
+
+/// A request's headers, each looked up once: the rules of a policy mostly tell clients apart by the same one.
+pub(crate) struct HeaderCache<'s, 'f, 'a> {
+    facts: &'f RequestFacts<'a>,
+    found: SmallVec<[(&'s HeaderName, HeaderText<'a>); 4]>,
+}
+
+/// Text of a header, if the request has one.
+type HeaderText<'a> = Option<Cow<'a, [u8]>>;
+
+impl<'s, 'f, 'a> HeaderCache<'s, 'f, 'a> {
+    pub(crate) fn new(facts: &'f RequestFacts<'a>) -> Self {
+        Self { facts, found: SmallVec::new() }
+    }
+
+    fn value(&mut self, name: &'s HeaderName) -> Option<&[u8]> {
+        let place = self.found.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            self.found.push((name, (self.facts.header)(name)));
+            self.found.len() - 1
+        });
+        self.found[place].1.as_deref()
+    }
 }
 
 /// Conditions, all of which have to hold.
@@ -64,11 +88,12 @@ pub struct AddressSelector {
 
 impl ClientSelector {
     /// Whether all conditions hold. Puts the values that have counters of their own into the descriptor.
-    pub(crate) fn select(&self, facts: &RequestFacts<'_>, descriptor: &mut Descriptor) -> bool {
+    pub(crate) fn select<'s>(&'s self, headers: &mut HeaderCache<'s, '_, '_>, descriptor: &mut Descriptor) -> bool {
+        let facts = headers.facts;
         self.methods_match(facts.method)
             && self.path.as_ref().is_none_or(|path| path.matches(facts.path))
             && self.address.as_ref().is_none_or(|address| address.select(facts.client, descriptor))
-            && self.headers.iter().all(|(name, selector)| selector.select((facts.header)(name).as_deref(), descriptor))
+            && self.headers.iter().all(|(name, selector)| selector.select(headers.value(name), descriptor))
             && self.query.iter().all(|(name, selector)| selector.select(Self::parameter(facts, name).as_deref(), descriptor))
     }
 
@@ -124,7 +149,7 @@ mod tests {
         };
         let facts = RequestFacts { client: IpAddr::from([10, 0, 0, 7]), method: &Method::POST, path, query, header: &header };
         let mut descriptor = Descriptor::default();
-        selector.select(&facts, &mut descriptor).then(|| descriptor.to_string())
+        selector.select(&mut HeaderCache::new(&facts), &mut descriptor).then(|| descriptor.to_string())
     }
 
     fn header(name: &'static str, selector: ValueSelector) -> ClientSelector {

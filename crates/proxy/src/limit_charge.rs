@@ -90,7 +90,8 @@ impl Charges {
     ) -> Result<(), NoCharge<'r>> {
         let context = request.context;
         let (now, prompt) = (unix_seconds(), request.prompt_tokens());
-        let (mut held, mut target_id) = (Vec::new(), None);
+        let (held_before, mut target_id) = (self.tokens.held(), None);
+        self.made.reserve(selected.len());
         for (rule, descriptor) in selected {
             let target = if rule.reach == Reach::Policy { 0 } else { *target_id.get_or_insert_with(&target) };
             let (charge, cost) = match request.charge(rule, descriptor, target, prompt) {
@@ -98,7 +99,7 @@ impl Charges {
                 // A limit that refuses nothing does without what it cannot count.
                 Err(_) if rule.is_shadow => continue,
                 Err(error) => {
-                    self.refund(&context.limits);
+                    self.refuse(held_before, &context.limits);
                     return Err(NoCharge::Uncounted(error));
                 }
             };
@@ -113,21 +114,32 @@ impl Charges {
                         context.metrics.shadowed_limits.inc();
                     }
                     note(rule, rate);
-                    held.extend(reservation.zip(cost).map(|(reservation, cost)| cost.held(reservation)));
-                    self.made.push((begin, charge));
+                    if let (Some(reservation), Some(cost)) = (reservation, cost) {
+                        self.tokens.push(prompt, cost.held(reservation));
+                    }
+                    // Nothing goes back of what cost nothing.
+                    if charge.cost > 0 {
+                        self.made.push((begin, charge));
+                    }
                 }
                 Ok(Admission::Refused(rate)) => {
-                    self.refund(&context.limits);
+                    self.refuse(held_before, &context.limits);
                     return Err(NoCharge::Refused(rule, rate));
                 }
                 Err(error) => {
-                    self.refund(&context.limits);
+                    self.refuse(held_before, &context.limits);
                     return Err(NoCharge::Uncounted(error));
                 }
             }
         }
-        self.tokens.extend(prompt, held.into_iter());
+        self.tokens.cover();
         Ok(())
+    }
+
+    /// Takes back what the request was charged, and the room that it held after the first so many.
+    fn refuse(&mut self, held_before: usize, counters: &Counters) {
+        self.tokens.truncate(held_before);
+        self.refund(counters);
     }
 
     /// Takes back what the request was charged.

@@ -35,11 +35,20 @@ impl Default for TokenCharges {
 }
 
 impl TokenCharges {
-    /// Adds reservations, each with the cost that settles it.
-    pub(crate) fn extend(&mut self, prompt: u64, held: impl Iterator<Item = HeldCharge>) {
+    /// Adds a reservation with the cost that settles it; [`Self::cover`] follows the last.
+    pub(crate) fn push(&mut self, prompt: u64, held: HeldCharge) {
         self.prompt = prompt;
-        self.held.extend(held);
-        self.cover();
+        self.held.push(held);
+    }
+
+    /// Reservations so far.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Gives all reservations back but the first so many.
+    pub(crate) fn truncate(&mut self, held: usize) {
+        self.held.truncate(held);
     }
 
     /// Adds costs that a rate limit service is told at the end.
@@ -87,7 +96,7 @@ impl TokenCharges {
     }
 
     /// Notes how many events the room lasts for.
-    fn cover(&mut self) {
+    pub(crate) fn cover(&mut self) {
         let by_service = self.by_service.iter().flat_map(|it| &it.charges);
         let by_service = by_service.filter_map(|it| Some((it.reservation.as_ref()?, &it.cost)));
         let all = self.held.iter().map(|it| (&it.reservation, &it.cost)).chain(by_service);

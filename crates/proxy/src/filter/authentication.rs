@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use pailou_auth::{
     ApiKeyAuth, BasicAuth, Claims, Denial, DocumentId, JwtAuth, JwtContext, JwtError, Keys, Metadata, PasswordCheck, VerifiedTokens,
 };
+use smallvec::SmallVec;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::Stage;
@@ -31,7 +32,7 @@ static WAITING_CHECKS: Semaphore = Semaphore::const_new(16);
 #[derive(Clone, Default)]
 pub(crate) struct Identity {
     /// Claims of valid tokens, with the name of their provider.
-    pub(super) claims: Vec<(Arc<str>, Arc<Claims>)>,
+    pub(super) claims: SmallVec<[(Arc<str>, Arc<Claims>); 1]>,
     /// Facts for limits and rules.
     pub(super) metadata: Metadata,
     /// Id of the client whose API key it is.

@@ -3,11 +3,12 @@
 use std::{
     cell::RefCell,
     hash::{Hash, Hasher},
+    sync::Arc,
 };
 
 use hashbrown::{Equivalent, HashMap};
 use pailou_limits::StableId;
-use pailou_snapshot::{ListenerName, RouteKind, RouteName};
+use pailou_snapshot::{ListenerName, Name, RouteKind, RouteName};
 
 /// Identities that a thread remembers at most.
 const MAX_KNOWN: usize = 1024;
@@ -42,19 +43,39 @@ impl Hash for Target {
     }
 }
 
+/// Names are compared by their addresses, which costs less than by their text. A target that is remembered holds its names, so that no other
+/// name comes to have such an address; equal names elsewhere, as of a later configuration, are remembered once more.
 impl Hash for TargetRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // The rest seldom differs where these do not.
-        self.0.name.hash(state);
+        Arc::as_ptr(&self.0.name.name).hash(state);
         self.0.rule.hash(state);
-        self.1.gateway.hash(state);
-        self.1.section.hash(state);
+        Arc::as_ptr(&self.1.section).hash(state);
     }
 }
 
 impl Equivalent<Target> for TargetRef<'_> {
-    fn equivalent(&self, target: &Target) -> bool {
-        *self.0 == target.0 && *self.1 == target.1
+    fn equivalent(&self, Target(route, listener): &Target) -> bool {
+        let Self(own_route, own_listener) = self;
+        own_route.kind == route.kind
+            && own_route.rule == route.rule
+            && is_same_name(&own_route.name, &route.name)
+            && is_same(own_route.rule_name.as_ref(), route.rule_name.as_ref(), Arc::ptr_eq)
+            && is_same_name(&own_listener.gateway, &listener.gateway)
+            && is_same(own_listener.set.as_ref(), listener.set.as_ref(), is_same_name)
+            && Arc::ptr_eq(&own_listener.section, &listener.section)
+    }
+}
+
+fn is_same_name(one: &Name, other: &Name) -> bool {
+    Arc::ptr_eq(&one.name, &other.name) && Arc::ptr_eq(&one.namespace, &other.namespace)
+}
+
+fn is_same<T>(one: Option<&T>, other: Option<&T>, is_same: impl FnOnce(&T, &T) -> bool) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => is_same(one, other),
+        _ => false,
     }
 }
 
@@ -96,8 +117,6 @@ fn digest(route: &RouteName, listener: &ListenerName) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use pailou_snapshot::Name;
-
     use super::*;
 
     #[test]

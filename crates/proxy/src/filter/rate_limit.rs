@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderMap, HeaderName, StatusCode};
 use pailou_auth::Metadata;
 use pailou_envoy_proto::{ext_proc::HeaderMutation, header_mutation};
-use pailou_limits::{Counters, Descriptor, LimitRule, LlmCosts, RequestFacts};
+use pailou_limits::{Counters, Descriptor, LimitRule, LlmCosts, Rate, RequestFacts};
 use pailou_snapshot::{Body, ListenerName, RateLimitFilter, RouteName};
 
 use super::{
@@ -93,12 +93,17 @@ pub(super) async fn request(
     let target = || stage.route().map_or(0, |route| limit_target::id(route, stage.listener));
     let LimitState { tightest, charges, .. } = state;
     let has_headers = |rule: &LimitRule| rule.has_headers.unwrap_or(stage.rate_limit_headers);
+    let mut least: Option<Rate> = None;
     let charged = charges.charge(&request, selected, target, |rule, rate| {
-        if has_headers(rule) {
-            Tightest::of(rate, filter.is_local).note(tightest);
+        if has_headers(rule) && least.is_none_or(|least| rate.remaining < least.remaining) {
+            least = Some(rate);
         }
     });
-    if let Err(error) = charged.await {
+    let charged = charged.await;
+    if let Some(rate) = least {
+        Tightest::of(rate, filter.is_local).note(tightest);
+    }
+    if let Err(error) = charged {
         if let NoCharge::Refused(rule, rate) = error {
             *tightest = has_headers(rule).then_some(Tightest::of(rate, filter.is_local));
         }
