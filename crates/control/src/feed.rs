@@ -6,6 +6,7 @@
 //! everything again, and the proxy drops all that the first batch does not hold.
 
 mod access;
+pub mod admin_token;
 pub mod authority;
 pub mod client;
 mod reached;

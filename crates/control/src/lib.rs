@@ -8,6 +8,7 @@
 //! - [`provision`]: a data plane for each Gateway.
 //! - [`feed`]: objects for the proxies.
 //! - [`controller`]: all of it together.
+//! - [`proxies`]: the pods of all data planes, for those who read their admin endpoints.
 //! - [`pool`]: one InferencePool and its Pods, for an endpoint picker, without any of the others.
 //!
 //! # Permissions
@@ -27,6 +28,7 @@ pub mod status;
 
 pub mod feed;
 pub mod provision;
+pub mod proxies;
 pub mod session_key;
 
 mod backoff;

@@ -1,11 +1,17 @@
 //! `pailou controller`: the part of a gateway that follows a cluster.
 
-use std::{iter, sync::Arc};
+use std::{iter, sync::Arc, time::SystemTime};
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
 use pailou_compile::{SessionKeySource, Settings};
-use pailou_control::{ClusterState, CompiledState, Connection, Controller, Metrics, Options, feed, leader, provision, session_key};
-use pailou_snapshot::PortKey;
+use pailou_control::{
+    ClusterState, CompiledState, Connection, Controller, Metrics, Options,
+    feed::{self, admin_token::AdminSigner},
+    leader, provision,
+    proxies::{Proxies, ProxyPod},
+    session_key,
+};
+use pailou_snapshot::{Name, PortKey};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -13,25 +19,24 @@ use crate::{
     admin::{
         self,
         object_rows::{self, PageQuery},
-        routes_page,
+        routes_page::{self, Figures},
         state::{AdminState, Component, pretty},
     },
     cli::ControllerArgs,
     document::Document,
     exit::{Error, ExitOutcome},
+    gather::{Gatherer, Listing, ProxySource, ProxyTarget},
     overview::{ControllerCounts, ObjectsCache, Overview, by_name},
     runtime,
+    serve::admin_guard,
     signals::Signals,
     source::Strictness,
 };
 
-/// Knowledge that only proxies have.
-const UNKNOWN: &str =
-    "requests, latencies, tokens and engines: each proxy's own page has them (kubectl port-forward to its pod's port 15000)";
-
 /// Follows the cluster until a signal comes.
 pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
     // Long work has threads of its own; to wake one for each event of a watch costs as much as the event.
+    let guard = admin_guard(args.admin_token_file.as_deref())?;
     runtime::one_thread()?.block_on(async {
         let mut signals = Signals::new(None)?;
         let listener = match args.admin.0 {
@@ -51,13 +56,24 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
             source,
             hint: "give another address with --feed-listen".to_owned(),
         })?;
+        let proxies = ProvisionedProxies {
+            pods: Proxies::new(
+                connection.client.clone(),
+                namespace.clone(),
+                args.watch_namespaces.clone(),
+                controller.known(),
+            ),
+            signer: feed.signer(),
+        };
         let provisioning = provision::start(connection.client, provisioning(args, namespace), &controller, feed.authorities());
-        let admin_state = Arc::new(AdminState::new(ControllerComponent {
+        let component = ControllerComponent {
             known: controller.known(),
             published: controller.published(),
             metrics: controller.metrics(),
             objects: ObjectsCache::default(),
-        }));
+            gatherer: Arc::new(Gatherer::new(proxies)),
+        };
+        let admin_state = Arc::new(AdminState::new(component).guarded(guard));
         if let (Some(listener), Some(address)) = (listener, args.admin.0) {
             tracing::info!("admin endpoint on http://{address}");
             tokio::spawn(admin::serve(listener, admin_state.clone()));
@@ -126,6 +142,27 @@ struct ControllerComponent {
     published: watch::Receiver<Option<CompiledState>>,
     metrics: Arc<Metrics>,
     objects: ObjectsCache,
+    gatherer: Arc<Gatherer>,
+}
+
+/// Proxies that the controller provisions.
+struct ProvisionedProxies {
+    pods: Proxies,
+    signer: watch::Receiver<Option<Arc<AdminSigner>>>,
+}
+
+impl ProxySource for ProvisionedProxies {
+    fn list(&self, most: usize) -> Listing<'_> {
+        Box::pin(async move {
+            let (pods, omitted) = self.pods.list(most).await.map_err(|error| format!("the API server does not list them: {error}"))?;
+            let target = |ProxyPod { gateway, name, admin }| ProxyTarget { gateway, name, admin };
+            Ok((pods.into_iter().map(target).collect(), omitted))
+        })
+    }
+
+    fn token(&self, gateway: &Name) -> Option<String> {
+        self.signer.borrow().as_ref()?.token(gateway, SystemTime::now())
+    }
 }
 
 impl Component for ControllerComponent {
@@ -151,14 +188,17 @@ impl Component for ControllerComponent {
             problems: objects.problems,
             gateways: Some(objects.gateways),
             gateways_omitted: objects.gateways_omitted,
-            unknown: Some(UNKNOWN.to_owned()),
             ..Overview::default()
         }
     }
 
-    fn routes(&self, query: &PageQuery) -> Option<String> {
+    fn gatherer(&self) -> Option<&Arc<Gatherer>> {
+        Some(&self.gatherer)
+    }
+
+    fn routes(&self, query: &PageQuery, figures: Option<&Figures<'_>>) -> Option<String> {
         let compiled = self.published.borrow().clone()?.compiled;
-        Some(pretty(&routes_page::page(query, &compiled.statuses, Some(&compiled.snapshot), None)))
+        Some(pretty(&routes_page::page(query, &compiled.statuses, Some(&compiled.snapshot), figures)))
     }
 
     fn objects(&self, query: &PageQuery) -> Option<String> {

@@ -27,6 +27,8 @@ mod standalone;
 
 mod admin;
 mod document;
+mod exchange;
+mod gather;
 mod overview;
 mod printable;
 mod report;

@@ -74,6 +74,14 @@ pub(crate) struct Overview {
     pub(crate) gateways_omitted: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) controller: Option<ControllerCounts>,
+    /// Proxies that a controller has asked; the counts are of those that are selected, together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proxies: Option<Vec<ProxyRow>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) proxies_omitted: usize,
+    /// Number of the series: counts of different ones are not of the same proxies.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) series: u64,
     /// Objects that are not served as asked, or not all of it, and files with problems.
     pub(crate) problems: usize,
     /// Knowledge that this process lacks, and who has it.
@@ -219,6 +227,24 @@ pub(crate) struct GatewayRow {
     pub(crate) problem: Option<String>,
 }
 
+/// A proxy of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ProxyRow {
+    /// Namespace and name of its pod.
+    pub(crate) name: String,
+    pub(crate) gateway: String,
+    pub(crate) version: String,
+    pub(crate) ready: bool,
+    /// Age of its process when it answered last, in seconds.
+    pub(crate) uptime_seconds: f64,
+    pub(crate) active: u64,
+    pub(crate) requests: u64,
+    pub(crate) problems: usize,
+    /// Why it gave no sample just now.
+    pub(crate) away: Option<String>,
+}
+
 /// Work of a controller.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -230,6 +256,11 @@ pub(crate) struct ControllerCounts {
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(number: &u64) -> bool {
     *number == 0
 }
 

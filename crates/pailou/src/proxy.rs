@@ -8,11 +8,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use pailou_compile::{Compiled, Compiler, DataPlane, SessionKeySource, Settings, status::GatewayAddress, store::Store};
-use pailou_control::feed::client::{self, Batch};
+use pailou_control::feed::{
+    admin_token::AdminVerifier,
+    client::{self, Batch},
+};
 use pailou_proxy::{Options, Proxy, local_addresses::LocalAddresses, server::BindError};
 use pailou_snapshot::Snapshot;
 use tokio::sync::mpsc;
@@ -37,9 +40,11 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
     let local = |is_allowed| if is_allowed { LocalAddresses::Allowed } else { LocalAddresses::Refused };
     let (local_addresses, local_backends) = (local(args.allow_local_identity_providers), local(args.allow_local_backends));
     let options = Options { local_addresses, local_backends, ..options };
-    let guard = serve::admin_guard(&args.serving)?;
+    let guard = serve::serving_guard(&args.serving)?;
     // A Backend can lead any client to the admin endpoint then.
     let guard = if args.allow_local_backends { guard.trusting_nobody() } else { guard };
+    let controller = AdminVerifier { gateway: args.gateway.clone(), authorities: args.feed_ca.clone() };
+    let guard = guard.admitting_controller(move |token| controller.is_valid(token, SystemTime::now()));
     runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {
         let signals = Signals::new(log_file)?;

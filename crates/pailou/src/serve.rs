@@ -28,7 +28,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
     let overrides = Overrides::parse(args.resolve.iter().map(String::as_str)).map_err(Error::Resolve)?;
     let (options, log_file) = serving(&args.serving)?;
     let options = Options { overrides, ..options };
-    let guard = admin_guard(&args.serving)?;
+    let guard = serving_guard(&args.serving)?;
     runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {
         let signals = Signals::new(log_file)?;
@@ -84,11 +84,14 @@ pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), 
 }
 
 /// Rules of the admin endpoint.
-pub(crate) fn admin_guard(args: &ServingArgs) -> Result<AdminGuard, Error> {
-    let path = args.receipts.admin_token_file.as_deref();
-    let guard = AdminGuard::new(path);
-    let guard = guard.map_err(|source| Error::Read { path: path.map(Path::to_owned).unwrap_or_default(), source })?;
-    Ok(guard.allowing_tries(args.admin_try))
+pub(crate) fn serving_guard(args: &ServingArgs) -> Result<AdminGuard, Error> {
+    Ok(admin_guard(args.receipts.admin_token_file.as_deref())?.allowing_tries(args.admin_try))
+}
+
+/// Rules of an admin endpoint with the token of a file, if one is given.
+pub(crate) fn admin_guard(token_file: Option<&Path>) -> Result<AdminGuard, Error> {
+    let unread = |source| Error::Read { path: token_file.map(Path::to_owned).unwrap_or_default(), source };
+    AdminGuard::new(token_file).map_err(unread)
 }
 
 fn sink(target: &AccessLog) -> Result<(Sink, Option<LogFile>), Error> {

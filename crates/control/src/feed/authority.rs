@@ -21,6 +21,7 @@ use rustls::{
 };
 use tokio::{sync::watch, time};
 
+use super::admin_token::AdminSigner;
 use crate::backoff::Backoff;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -56,14 +57,14 @@ pub(crate) enum Error {
 /// An authority.
 pub(crate) struct Authority {
     /// Its certificate, and those of the ones before it that still hold, in PEM.
-    certificates: String,
-    key: KeyPair,
+    pub(super) certificates: String,
+    pub(super) key: KeyPair,
     made_at: SystemTime,
 }
 
 impl Authority {
     /// A new authority; `before` are the certificates of those that it takes over from.
-    fn new(now: SystemTime, before: &str) -> Result<Self, Error> {
+    pub(super) fn new(now: SystemTime, before: &str) -> Result<Self, Error> {
         let key = KeyPair::generate()?;
         let issuer = CertifiedIssuer::self_signed(parameters(now)?, key)?;
         let certificates = format!("{}{before}", issuer.pem());
@@ -139,6 +140,7 @@ pub(crate) async fn keep(
     options: CertificateOptions,
     authorities: watch::Sender<Option<Arc<str>>>,
     server: watch::Sender<Option<Arc<ServerConfig>>>,
+    signer: watch::Sender<Option<Arc<AdminSigner>>>,
 ) {
     let secrets: Api<Secret> = Api::namespaced(client, &options.namespace);
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
@@ -156,6 +158,7 @@ pub(crate) async fn keep(
                     changed
                 });
                 server.send_replace(Some(Arc::new(config)));
+                signer.send_replace(Some(Arc::new(AdminSigner(authority.key))));
                 backoff.reset();
                 time::sleep(CHECK_INTERVAL).await;
             }

@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     PATH,
     access::{self, Refusal},
+    admin_token::AdminSigner,
     authority::{self, CertificateOptions},
     reached::Reached,
     session,
@@ -53,6 +54,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Feed {
     authorities: watch::Receiver<Option<Arc<str>>>,
+    signer: watch::Receiver<Option<Arc<AdminSigner>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -65,18 +67,24 @@ impl Feed {
         let listener = TcpListener::bind(options.listen).await?;
         let (send_authorities, authorities) = watch::channel(None);
         let (send_tls, tls) = watch::channel(None);
+        let (send_signer, signer) = watch::channel(None);
         let certificate = CertificateOptions { namespace: options.namespace, secret: options.secret, names: options.names };
         let mut tasks = JoinSet::new();
-        tasks.spawn(authority::keep(client.clone(), certificate, send_authorities, send_tls));
+        tasks.spawn(authority::keep(client.clone(), certificate, send_authorities, send_tls, send_signer));
         let reached = Reached::default();
         tasks.spawn(reached.clone().keep(known.clone()));
         tasks.spawn(accept(listener, Server { client, known, reached, tls }));
-        Ok(Self { authorities, _tasks: tasks })
+        Ok(Self { authorities, signer, _tasks: tasks })
     }
 
     /// The authorities that proxies trust, in PEM; `None` until the Secret has been read.
     pub fn authorities(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.authorities.clone()
+    }
+
+    /// Signs tokens for the admin endpoints of proxies; `None` until the Secret has been read.
+    pub fn signer(&self) -> watch::Receiver<Option<Arc<AdminSigner>>> {
+        self.signer.clone()
     }
 }
 

@@ -24,7 +24,7 @@ use super::{GATEWAY_NAME_LABEL, Options, names, observed, plan::Plan};
 /// Says which installation of the controller made an object: its namespace.
 pub(crate) const CONTROLLER_LABEL: &str = "pailou.dev/controller";
 /// Tells a data plane's pods from all others of their namespace.
-const DATA_PLANE_LABEL: &str = "pailou.dev/data-plane";
+pub(crate) const DATA_PLANE_LABEL: &str = "pailou.dev/data-plane";
 /// The key of the ConfigMap under which the feed's authorities are.
 pub(crate) const AUTHORITIES: &str = "ca.crt";
 

@@ -5,6 +5,7 @@ mod cluster;
 mod leading;
 mod pool;
 mod provisioning;
+mod proxies;
 mod session_key;
 mod statuses;
 mod watching;

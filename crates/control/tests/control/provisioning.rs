@@ -19,14 +19,14 @@ const AUTOSCALERS: &str = "/apis/autoscaling/v2/horizontalpodautoscalers";
 const BUDGETS: &str = "/apis/policy/v1/poddisruptionbudgets";
 
 /// A controller with its provisioner.
-struct Running {
-    controller: Controller,
+pub(crate) struct Running {
+    pub(crate) controller: Controller,
     provisioner: JoinSet<()>,
     _authorities: watch::Sender<Option<Arc<str>>>,
 }
 
 impl Running {
-    fn start(api: &Api) -> Self {
+    pub(crate) fn start(api: &Api) -> Self {
         let mut options = options("a");
         options.settings.data_planes = None;
         let controller = Controller::start(client(api), options);
@@ -45,14 +45,14 @@ impl Running {
         Self { controller, provisioner, _authorities: authorities }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self.provisioner);
         self.controller.stop().await;
     }
 }
 
 /// Objects of the Gateway `g`, by its label.
-fn made(api: &Api, collection: &str) -> Option<Value> {
+pub(crate) fn made(api: &Api, collection: &str) -> Option<Value> {
     let label = "gateway.networking.k8s.io/gateway-name";
     let mut all = api.all(collection).into_iter().filter(|it| it["metadata"]["labels"][label] == "g");
     all.next()

@@ -34,11 +34,16 @@ const FORWARDED: [&str; 11] = [
     "via",
 ];
 
+/// Whether a token is the controller's.
+type KnowsController = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// Rules by which requests are admitted.
 #[derive(Default)]
 pub(crate) struct AdminGuard {
     /// Digest of the token.
     token: Option<[u8; 32]>,
+    /// Knows the controller by its tokens.
+    controller: Option<KnowsController>,
     /// This machine needs it, too.
     trusts_nobody: bool,
     /// Operators may try requests.
@@ -65,6 +70,12 @@ impl AdminGuard {
             return Err(io::Error::other(format!("the token has less than {MIN_TOKEN} characters")));
         }
         Ok(Self { token: Some(sha256(token)), ..Self::default() })
+    }
+
+    /// The same that admits the controller, too, by tokens that this function knows. Whom else it admits stays as it is.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only proxies have a controller"))]
+    pub(crate) fn admitting_controller(self, knows: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self { controller: Some(Box::new(knows)), ..self }
     }
 
     /// The same without an exemption for this machine: others have it send requests.
@@ -154,9 +165,12 @@ impl AdminGuard {
 
     fn has_token(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
-        let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| sha256(token.trim()));
+        let Some(given) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim()) else {
+            return false;
+        };
         // Digests are compared: how many bytes are the same says nothing of the token.
-        self.token.is_some() && self.token == given
+        let is_operator = self.token.is_some_and(|token| token == sha256(given));
+        is_operator || self.controller.as_ref().is_some_and(|knows| knows(given))
     }
 }
 
@@ -229,6 +243,15 @@ mod tests {
         assert_eq!(check(&AdminGuard::default(), "::ffff:127.0.0.1", &[host]), 200);
         assert_eq!(check(&guard, "127.0.0.1", &[host]), 401, "a proxy on this machine brings requests of others");
         assert_eq!(check(&guard, "127.0.0.1", &[host, ("authorization", "Bearer a-token-of-enough-bytes")]), 200);
+    }
+
+    #[test]
+    fn the_controller_is_admitted_by_its_own_token_and_opens_nothing_to_others() {
+        let guard = AdminGuard::default().admitting_controller(|token| token == "signed");
+        let host = ("host", "10.0.0.1:15000");
+        assert_eq!(check(&guard, "10.0.0.2", &[host, ("authorization", "Bearer signed")]), 200);
+        assert_eq!(check(&guard, "10.0.0.2", &[host, ("authorization", "Bearer forged")]), 403);
+        assert_eq!((check(&guard, "10.0.0.2", &[host]), check(&guard, "127.0.0.1", &[host])), (403, 200));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{query, routes_page};
 /// Objects of an answer that does not say how many.
 const DEFAULT_LIMIT: usize = 50;
 /// Most objects of an answer.
-const MAX_LIMIT: usize = 200;
+pub(super) const MAX_LIMIT: usize = 200;
 
 /// Objects that a request wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -20,6 +20,7 @@ use super::{
     STREAM_LIMIT,
     state::{AdminState, Component},
 };
+use crate::gather::Selection;
 
 /// Viewers at the same time.
 pub(super) const MAX_VIEWERS: usize = 16;
@@ -79,6 +80,12 @@ impl Overviews {
         Some((Viewer(self.clone()), starts))
     }
 
+    /// Whether anybody looks, or has just done so.
+    pub(super) fn is_used(&self) -> bool {
+        let kept = self.kept.lock();
+        kept.viewers > 0 || kept.is_sampling
+    }
+
     /// Whether anybody looks. If not, the sampler is to end.
     fn goes_on(&self) -> bool {
         let mut kept = self.kept.lock();
@@ -124,10 +131,10 @@ impl Kept {
 }
 
 /// Events for one more viewer, after the one that `Last-Event-ID` names; `None` if there are viewers enough.
-pub(super) fn stream<C: Component>(state: &Arc<AdminState<C>>, head: &Parts) -> Option<mpsc::Receiver<Bytes>> {
-    let (viewer, starts) = state.overviews().enter()?;
+pub(super) fn stream<C: Component>(state: &Arc<AdminState<C>>, head: &Parts, selection: &Selection) -> Option<mpsc::Receiver<Bytes>> {
+    let (viewer, starts) = state.overviews(selection)?.enter()?;
     if starts {
-        tokio::spawn(sample(state.clone()));
+        tokio::spawn(sample(state.clone(), viewer.0.clone(), selection.clone()));
     }
     let newest = viewer.0.newest.subscribe();
     let last: u64 = head.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
@@ -139,8 +146,7 @@ pub(super) fn stream<C: Component>(state: &Arc<AdminState<C>>, head: &Parts) -> 
 }
 
 /// Takes samples for as long as anybody looks.
-async fn sample<C: Component>(state: Arc<AdminState<C>>) {
-    let overviews = state.overviews();
+async fn sample<C: Component>(state: Arc<AdminState<C>>, overviews: Arc<Overviews>, selection: Selection) {
     let mut ticks = time::interval(SAMPLE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -148,7 +154,7 @@ async fn sample<C: Component>(state: Arc<AdminState<C>>) {
         if !overviews.goes_on() {
             return;
         }
-        overviews.push(&state.overview_line(), Instant::now());
+        overviews.push(&state.overview_line(&selection).await, Instant::now());
     }
 }
 

@@ -17,34 +17,37 @@ use super::{STREAM_LIMIT, query};
 /// Receipts of an answer that does not say how many.
 const DEFAULT_LIMIT: usize = 50;
 /// Most receipts of an answer.
-const MAX_LIMIT: usize = 1000;
+pub(super) const MAX_LIMIT: usize = 1000;
 /// Most receipts that a viewer gets at once.
-const MAX_BATCH: usize = 256;
+pub(super) const MAX_BATCH: usize = 256;
 /// Least time between two batches for a viewer.
 const BATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// Interval of comments that keep a stream without news alive.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Receipts that a request wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReceiptQuery {
     pub(crate) filter: ReceiptFilter,
     pub(crate) limit: usize,
+    /// Only receipts after this number.
+    pub(crate) after: u64,
 }
 
 impl ReceiptQuery {
-    /// Reads a query: `limit`, `status` (a status, or `5xx`), `flag`, `route`, `model`. What it does not know has no effect.
+    /// Reads a query: `limit`, `status` (a status, or `5xx`), `flag`, `route`, `model`, `after`. What it does not know has no effect.
     ///
     /// # Errors
-    /// A status or limit is none.
+    /// A status, a limit or a number is none.
     pub(crate) fn of_query(query: &str) -> Result<Self, &'static str> {
         let value = |name| query::value(query, name).filter(|value| !value.is_empty());
         let limit = match value("limit") {
             Some(limit) => limit.parse::<usize>().map_err(|_| "limit is no number\n")?.clamp(1, MAX_LIMIT),
             None => DEFAULT_LIMIT,
         };
+        let after = value("after").map_or(Ok(0), |after| after.parse()).map_err(|_| "after is no number\n")?;
         let status = value("status").map(|text| statuses(&text).ok_or("status is none, such as 503 or 5xx\n")).transpose()?;
-        Ok(Self { filter: ReceiptFilter { status, flag: value("flag"), route: value("route"), model: value("model") }, limit })
+        Ok(Self { filter: ReceiptFilter { status, flag: value("flag"), route: value("route"), model: value("model") }, limit, after })
     }
 }
 
@@ -57,9 +60,11 @@ fn statuses(text: &str) -> Option<(u16, u16)> {
 }
 
 /// The newest receipts, as one document with the number that they end at: a stream after it misses none.
-pub(crate) fn list(newest: &NewestReceipts) -> String {
+pub(crate) fn list(newest: &NewestReceipts, after: u64) -> String {
+    // A number that was never given is of a former process.
+    let after = if after > newest.last { 0 } else { after };
     let mut text = format!("{{\"schema\":\"pailou.receipts/v1\",\"last\":{},\"receipts\":[", newest.last);
-    for (at, receipt) in newest.receipts.iter().enumerate() {
+    for (at, receipt) in newest.receipts.iter().take_while(|receipt| receipt.sequence > after).enumerate() {
         text.push_str(if at == 0 { "\n" } else { ",\n" });
         text.push_str(&receipt.to_json());
     }
@@ -88,7 +93,7 @@ pub(crate) fn stream(
 
 /// Number of the last receipt that a viewer has seen: those from now on are news for one who names none. A number that was never given is
 /// of a former process, none of whose receipts are here.
-fn seen_before(last_event: Option<u64>, newest: u64) -> u64 {
+pub(super) fn seen_before(last_event: Option<u64>, newest: u64) -> u64 {
     last_event.map_or(newest, |last| if last > newest { 0 } else { last })
 }
 

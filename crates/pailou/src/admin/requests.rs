@@ -17,11 +17,11 @@ use super::{
 };
 
 /// Longest document of a request to explain, in bytes: its body with escapes, and its headers.
-const MAX_DOCUMENT: usize = 2 * MAX_BODY;
+pub(super) const MAX_DOCUMENT: usize = 2 * MAX_BODY;
 /// Longest wait of an operator for a request: less than a connection may live.
-const TRACE_TIMEOUT: Duration = Duration::from_secs(240);
+pub(super) const TRACE_TIMEOUT: Duration = Duration::from_secs(240);
 /// Time within which it is to come.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether a path tells of single requests.
 pub(crate) fn is_of_requests(path: &str) -> bool {
@@ -92,7 +92,7 @@ fn receipts(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
         Err(message) => return text(StatusCode::BAD_REQUEST, message),
     };
     match path.strip_prefix("/receipts").and_then(|rest| rest.strip_prefix('/')) {
-        None => json(receipts_page::list(&proxy.receipts().newest(&query.filter, query.limit))),
+        None => json(receipts_page::list(&proxy.receipts().newest(&query.filter, query.limit), query.after)),
         Some("stream") if head.method == Method::HEAD => content("text/event-stream", AdminBody::text("")),
         Some("stream") => match receipts_page::stream(proxy, query, head) {
             Ok(events) => content("text/event-stream", AdminBody::events(events)),

@@ -9,7 +9,7 @@ use super::{
     body::AdminBody,
     limits_page::LimitsPage,
     object_rows::PageQuery,
-    overview_stream, requests,
+    overview_stream, proxies_page, proxies_routes, requests,
     response::{content, json, only, refused, sentence, text},
     state::{AdminState, Component, MAX_REQUESTS, pretty},
     try_out,
@@ -48,9 +48,15 @@ fn probe(path: &str, state: &AdminState<impl Component>) -> Response<AdminBody> 
 
 async fn answer_one<C: Component>(head: &Parts, body: Incoming, peer: IpAddr, state: &Arc<AdminState<C>>) -> Response<AdminBody> {
     let path = head.uri.path();
+    if let Some(gatherer) = state.component().gatherer().filter(|_| proxies_page::is_of_proxies(path)) {
+        return match state.guard().check(head, peer) {
+            Ok(()) => proxies_page::answer(head, body, gatherer).await,
+            Err(refusal) => refused(refusal),
+        };
+    }
     match state.component().proxy() {
         _ if matches!(path, "/overview" | "/overview/stream" | "/routes" | "/objects") => match state.guard().check(head, peer) {
-            Ok(()) => overview(head, state),
+            Ok(()) => overview(head, state).await,
             Err(refusal) => refused(refusal),
         },
         Some(proxy) if path == "/try" => match (state.guard().check(head, peer), &head.method) {
@@ -73,9 +79,10 @@ async fn answer_one<C: Component>(head: &Parts, body: Incoming, peer: IpAddr, st
 }
 
 /// The process as a whole, its routes and its other objects.
-fn overview<C: Component>(head: &Parts, state: &Arc<AdminState<C>>) -> Response<AdminBody> {
+async fn overview<C: Component>(head: &Parts, state: &Arc<AdminState<C>>) -> Response<AdminBody> {
+    let selection = proxies_page::selection(head.uri.query().unwrap_or_default());
     match (&head.method, head.uri.path()) {
-        (&Method::GET, "/overview/stream") => match overview_stream::stream(state, head) {
+        (&Method::GET, "/overview/stream") => match overview_stream::stream(state, head, &selection) {
             Some(events) => content(EVENTS, AdminBody::events(events)),
             None => {
                 let words = format_args!("{} look at the overview already", overview_stream::MAX_VIEWERS);
@@ -85,12 +92,20 @@ fn overview<C: Component>(head: &Parts, state: &Arc<AdminState<C>>) -> Response<
         (&Method::GET | &Method::HEAD, "/routes" | "/objects") => {
             let query = PageQuery::of_query(head.uri.query().unwrap_or_default());
             let component = state.component();
-            match if head.uri.path() == "/routes" { component.routes(&query) } else { component.objects(&query) } {
+            let page = match (head.uri.path(), component.gatherer()) {
+                ("/objects", _) => component.objects(&query),
+                (_, None) => component.routes(&query, None),
+                (_, Some(gatherer)) => {
+                    let counts = proxies_routes::counts(head, gatherer, &selection).await;
+                    component.routes(&query, Some(&|name| counts.get(&proxies_routes::key(name)).copied()))
+                }
+            };
+            match page {
                 Some(page) => json(page),
                 None => text(StatusCode::NOT_FOUND, "it has no objects: only gateways and the controller that leads have\n"),
             }
         }
-        (&Method::GET | &Method::HEAD, "/overview") => json(state.overview_line() + "\n"),
+        (&Method::GET | &Method::HEAD, "/overview") => json(state.overview_line(&selection).await + "\n"),
         (&Method::HEAD, _) => content(EVENTS, AdminBody::text("")),
         _ => only("GET, HEAD"),
     }

@@ -17,7 +17,7 @@ const MAX_LISTED: usize = 64;
 type Rules = HashMap<(&'static str, String), BTreeMap<u16, RuleRow>>;
 
 /// Finds the counts of a rule that had a request.
-pub(super) type Figures<'a> = dyn Fn(&RouteName) -> Option<RuleFigures> + 'a;
+pub(crate) type Figures<'a> = dyn Fn(&RouteName) -> Option<RuleFigures> + 'a;
 
 /// A rule over all listeners that have it.
 struct RuleRow {

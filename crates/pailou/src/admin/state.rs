@@ -1,6 +1,7 @@
 //! State of a process that the admin endpoint shows.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -21,17 +22,20 @@ use super::{
     limits_page::LimitsPage,
     object_rows::{self, PageQuery},
     overview_stream::Overviews,
-    routes_page,
+    routes_page::{self, Figures},
     try_out::MAX_TRIES,
 };
 use crate::{
     document::Document,
+    gather::{Gatherer, Selection},
     overview::{self, ObjectsCache, Overview},
     source::{Problem, Strictness},
 };
 
 /// Requests answered at the same time, probes apart: viewers, tries and those who wait for a receipt are less than that.
 pub(super) const MAX_REQUESTS: usize = 64;
+/// Choices of proxies that viewers look at, at the same time.
+const MAX_CHOICES: usize = 8;
 
 /// Part of a process that serves: a gateway, a controller or a picker.
 pub(crate) trait Component: Send + Sync + 'static {
@@ -47,8 +51,12 @@ pub(crate) trait Component: Send + Sync + 'static {
     fn proxy(&self) -> Option<&Arc<Proxy>> {
         None
     }
-    /// A page of its routes as JSON; `None` where it has none.
-    fn routes(&self, _: &PageQuery) -> Option<String> {
+    /// Reader of the proxies of a controller; `None` where it is none.
+    fn gatherer(&self) -> Option<&Arc<Gatherer>> {
+        None
+    }
+    /// A page of its routes as JSON, with the counts of their rules that others have, if any; `None` where it has none.
+    fn routes(&self, _: &PageQuery, _: Option<&Figures<'_>>) -> Option<String> {
         None
     }
     /// A page of its other objects as JSON; `None` where it has none.
@@ -67,7 +75,7 @@ pub(crate) struct AdminState<C> {
     guard: AdminGuard,
     is_draining: AtomicBool,
     started: Instant,
-    overviews: Arc<Overviews>,
+    overviews: parking_lot::Mutex<BTreeMap<Selection, Arc<Overviews>>>,
     tries: Arc<Semaphore>,
     requests: Arc<Semaphore>,
 }
@@ -80,7 +88,7 @@ impl<C: Component> AdminState<C> {
             guard: AdminGuard::default(),
             is_draining: AtomicBool::new(false),
             started: Instant::now(),
-            overviews: Arc::default(),
+            overviews: Default::default(),
             tries: Arc::new(Semaphore::new(MAX_TRIES)),
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
         }
@@ -101,9 +109,16 @@ impl<C: Component> AdminState<C> {
         &self.component
     }
 
-    /// Samples of it, for those who look.
-    pub(super) fn overviews(&self) -> &Arc<Overviews> {
-        &self.overviews
+    /// Samples of it, for those who look at these proxies; `None` where too many choices are looked at.
+    pub(super) fn overviews(&self, selection: &Selection) -> Option<Arc<Overviews>> {
+        let mut rings = self.overviews.lock();
+        if !rings.contains_key(selection) {
+            rings.retain(|known, ring| *known == Selection::All || ring.is_used());
+            if rings.len() >= MAX_CHOICES {
+                return None;
+            }
+        }
+        Some(rings.entry(selection.clone()).or_default().clone())
     }
 
     /// Places of requests that operators try.
@@ -116,8 +131,12 @@ impl<C: Component> AdminState<C> {
         &self.requests
     }
 
-    /// The process as a whole now, as a line of JSON.
-    pub(super) fn overview_line(&self) -> String {
+    /// The process as a whole now, as a line of JSON; a controller's with the sums of these proxies.
+    pub(super) async fn overview_line(&self, selection: &Selection) -> String {
+        let mut component = self.component.overview();
+        if let Some(gatherer) = self.component.gatherer() {
+            gatherer.fill(selection, &mut component).await;
+        }
         let overview = Overview {
             schema: overview::SCHEMA.to_owned(),
             at: format!("{:.3}", jiff::Timestamp::now()),
@@ -125,7 +144,7 @@ impl<C: Component> AdminState<C> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             name: process_name(),
             ready: self.is_ready(),
-            ..self.component.overview()
+            ..component
         };
         serde_json::to_string(&overview).expect("samples are strings and numbers")
     }
@@ -201,7 +220,7 @@ impl Component for GatewayComponent {
         Some(&self.proxy)
     }
 
-    fn routes(&self, query: &PageQuery) -> Option<String> {
+    fn routes(&self, query: &PageQuery, _: Option<&Figures<'_>>) -> Option<String> {
         let (statuses, _) = self.configuration().unwrap_or_default();
         let figures = |name: &RouteName| self.proxy.rule_figures(name);
         Some(pretty(&routes_page::page(query, &statuses, self.proxy.snapshot().as_deref(), Some(&figures))))

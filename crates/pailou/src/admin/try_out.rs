@@ -14,18 +14,14 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Bytes, Incoming},
-    client::conn::http1,
     header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue},
 };
-use hyper_util::rt::TokioIo;
 use pailou_proxy::Proxy;
 use pailou_snapshot::{Port, PortService, Transport};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinHandle,
     time::{self, Instant},
 };
 
@@ -34,6 +30,7 @@ use super::{
     body::AdminBody,
     response::{content, sentence, text},
 };
+use crate::exchange::{Connection, exchange};
 
 /// Tries at the same time.
 pub(super) const MAX_TRIES: usize = 8;
@@ -41,8 +38,6 @@ pub(super) const MAX_TRIES: usize = 8;
 const MAX_DOCUMENT: usize = 4 << 20;
 /// Time within which the document is to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that a connection to the listener may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time of a try as a whole: less than a request to this endpoint may take.
 const TRY_TIMEOUT: Duration = Duration::from_secs(240);
 const _: () = assert!(TRY_TIMEOUT.as_secs() < REQUEST_LIMIT.as_secs());
@@ -202,26 +197,6 @@ fn request(asked: Try) -> Result<Request<Full<Bytes>>, TryError> {
         request = request.header(name, value);
     }
     request.body(Full::new(body.unwrap_or_default())).map_err(|_| TryError::Malformed)
-}
-
-/// A connection, which ends when nobody wants it any more.
-struct Connection(JoinHandle<()>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> io::Result<(Response<Incoming>, Connection)> {
-    let stream = time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let connection = Connection(tokio::spawn(async move {
-        // Its error is the response's, too.
-        let _ = connection.await;
-    }));
-    let response = sender.send_request(request).await.map_err(io::Error::other)?;
-    Ok((response, connection))
 }
 
 /// The response in a form in which no browser takes it for a page of this endpoint.

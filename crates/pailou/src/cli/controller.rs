@@ -57,9 +57,12 @@ pub(crate) struct ControllerArgs {
     /// Log filter of proxies, as for --log.
     #[arg(long, value_name = "FILTER", env = "PAILOU_PROXY_LOG")]
     pub(crate) proxy_log: Option<String>,
-    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status), or `off`.
+    /// Address of the admin endpoint, or `off`: a page of all Gateways for browsers, /healthz, /readyz, /metrics, /overview and others.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
+    /// File with the admin endpoint's token; without it, only this machine gets answers about requests, clients and objects.
+    #[arg(long, value_name = "PATH", env = "PAILOU_ADMIN_TOKEN_FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
 }
 
 fn namespace(text: &str) -> Result<NamespaceName, String> {
