@@ -193,3 +193,37 @@ test('hostile texts of every kind stay text', async (t) => {
   assert.equal(await other.$('img[src=x]'), null);
   assert.deepEqual([...page.complaints, ...other.complaints], []);
 });
+
+test('a controller shows all proxies, and those of a choice that stays in the address', async (t) => {
+  const asked = [];
+  const proxies = [['one-x', null], ['two-x', 'it does not answer within 2 s']].map(([name, away]) => (
+    { name: `default/${name}`, gateway: `default/${name.slice(0, 3)}`, version: '1', ready: !away, uptimeSeconds: 9, active: 1, requests: 20, problems: 0, away }));
+  const gateways = [{ name: 'default/one', addresses: [], listeners: 1, attachedRoutes: 1, accepted: 'True', programmed: 'True', problem: null }];
+  const page = await open(t, 'now', {
+    'overview/stream': (_, response, url) => {
+      const chosen = url.searchParams.get('proxy') ?? url.searchParams.get('gateway');
+      stream(response, event('sample', sample({ kind: 'controller', series: 1, gateways, proxies, requests: { total: chosen ? 20 : 40, byStatus: { '5xx': chosen ? 20 : 40 } } }), 1));
+    },
+    limits: (_, response, url) => {
+      asked.push(url.searchParams.get('proxy'));
+      send(response, { counters: [{ rule: 'default/p/rule/0', client: '', spent: 1, reserved: 0, limit: 9, windowSeconds: 60, resetsInSeconds: 9, shadow: false, proxy: 'default/two-x' }], next: null });
+    },
+  });
+  const failed = (number) => page.waitForFunction((wanted) => document.querySelector('.faults tr:has(.fault.backend) td:last-child')?.textContent === wanted, {}, String(number));
+  await failed(40);
+  await has(page, 'it does not answer within 2 s');
+  assert.deepEqual(await page.$$eval('#scope option', (all) => all.map((each) => each.textContent)), ['all 2', 'default/one: all 1', 'default/one-x', 'default/two: all 1', 'default/two-x (away)']);
+  await page.select('#scope', 'proxy default/two-x');
+  await failed(20);
+  assert.equal(new URL(page.url()).hash, '#/now?proxy=default%2Ftwo-x');
+  await page.click('#view-limits');
+  await has(page, 'default/p/rule/0');
+  assert.equal(new URL(page.url()).hash, '#/limits?proxy=default%2Ftwo-x');
+  assert.deepEqual([...new Set(asked)], ['default/two-x']);
+  await page.select('#scope', '');
+  await page.waitForFunction(() => location.hash === '#/limits');
+  await page.click('#view-now');
+  await failed(40);
+  await page.goto(page.url().replace(/#.*/, '#/now?gateway=default/gone'));
+  await page.waitForFunction(() => document.querySelector('#scope').selectedOptions[0]?.textContent === 'default/gone (gone)');
+});

@@ -7,6 +7,7 @@ pub mod address;
 pub mod binary;
 pub mod client;
 pub mod clock;
+pub mod cluster;
 pub mod collector;
 pub mod exposition;
 pub mod gateway;

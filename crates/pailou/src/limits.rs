@@ -39,6 +39,9 @@ struct Counter {
     window_seconds: u64,
     resets_in_seconds: u64,
     shadow: bool,
+    /// The proxy that counts, where a controller tells of several.
+    #[serde(default)]
+    proxy: Option<String>,
 }
 
 /// Prints the counters.
@@ -61,6 +64,14 @@ pub(crate) fn run(args: &LimitsArgs) -> Result<ExitOutcome, Error> {
     }
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {
+        ListFormat::Table if counters.iter().any(|counter| counter.proxy.is_some()) => {
+            let mut table = Table::new(["SPENT", "RESERVED", "LIMIT", "WINDOW", "RESETS IN", "CLIENT", "RULE", "PROXY"]);
+            for counter in &counters {
+                let [spent, reserved, limit, window, resets, client, rule] = row(counter);
+                table.push([spent, reserved, limit, window, resets, client, rule, counter.proxy.clone().unwrap_or_default()]);
+            }
+            table.write(&mut out, None)?;
+        }
         ListFormat::Table => table(&counters).write(&mut out, None)?,
         ListFormat::Json => {
             let text = serde_json::to_string_pretty(&json!({"counters": documents})).map_err(io::Error::from)?;
@@ -74,19 +85,23 @@ pub(crate) fn run(args: &LimitsArgs) -> Result<ExitOutcome, Error> {
 fn table(counters: &[Counter]) -> Table<7> {
     let mut table = Table::new(["SPENT", "RESERVED", "LIMIT", "WINDOW", "RESETS IN", "CLIENT", "RULE"]);
     for counter in counters {
-        let client = if counter.client.is_empty() { "-" } else { &counter.client };
-        let mark = if counter.shadow { " (shadow)" } else { "" };
-        table.push([
-            counter.spent.to_string(),
-            counter.reserved.to_string(),
-            counter.limit.to_string(),
-            period(counter.window_seconds),
-            period(counter.resets_in_seconds),
-            client.to_owned(),
-            format!("{}{mark}", counter.rule),
-        ]);
+        table.push(row(counter));
     }
     table
+}
+
+fn row(counter: &Counter) -> [String; 7] {
+    let client = if counter.client.is_empty() { "-" } else { &counter.client };
+    let mark = if counter.shadow { " (shadow)" } else { "" };
+    [
+        counter.spent.to_string(),
+        counter.reserved.to_string(),
+        counter.limit.to_string(),
+        period(counter.window_seconds),
+        period(counter.resets_in_seconds),
+        client.to_owned(),
+        format!("{}{mark}", counter.rule),
+    ]
 }
 
 /// A period in its two largest units.
@@ -103,7 +118,7 @@ fn get(address: SocketAddr, target: &str, token: Option<&str>) -> io::Result<Vec
     let answer = client::get(address, target, token)?;
     match answer.status {
         200 => Ok(answer.body),
-        404 => Err(io::Error::other("it is no gateway, or one of a version without /limits")),
+        404 => Err(io::Error::other("it has no limits, or is of a version without /limits")),
         _ => Err(answer.refusal()),
     }
 }

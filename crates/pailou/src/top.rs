@@ -72,7 +72,7 @@ fn print_once(source: &Source, interval: Duration) -> Result<ExitOutcome, Error>
 fn report(first: &Overview, second: &Overview) -> Vec<String> {
     let rates = Rates::between(first, second);
     let mut lines = summary::summary(second, &rates);
-    for grid in [views::gateways(second), views::pools(second, &rates), views::models(second, &rates)] {
+    for grid in [views::gateways(second), views::proxies(second), views::pools(second, &rates), views::models(second, &rates)] {
         if !grid.rows.is_empty() {
             lines.push(String::new());
             lines.extend(grid.plain());

@@ -10,6 +10,7 @@ mod budgets;
 mod clients;
 mod clock;
 mod connections;
+mod controller_page;
 mod dashboards;
 mod descriptors;
 mod engines;

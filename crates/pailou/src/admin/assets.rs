@@ -62,6 +62,7 @@ static ASSETS: &[Asset] = assets![
     "requests-table.js",
     "requests.js",
     "router.js",
+    "scope.js",
     "routes.js",
     "snippets.js",
     "spark.js",

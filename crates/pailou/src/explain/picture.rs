@@ -23,6 +23,7 @@ pub(super) fn receipt(receipt: &Value) -> Vec<String> {
     add(&mut lines, "time", &receipt["time"]);
     let why = [&receipt["flag"], &receipt["detail"]].map(text).join(" ");
     add_text(&mut lines, "failed", why.trim());
+    add(&mut lines, "proxy", &receipt["proxy"]);
     add(&mut lines, "listener", &receipt["listener"]);
     rule(&mut lines, receipt);
     let model = &receipt["model"];
@@ -52,6 +53,7 @@ pub(super) fn explanation(explanation: &Value) -> Vec<String> {
     let request = &explanation["request"];
     let (method, host, path) = (text(&request["method"]), text(&request["host"]), text(&request["path"]));
     let mut lines = vec![format!("{method} {host}:{}{path}", request["port"])];
+    add(&mut lines, "proxy", &explanation["proxy"]);
     add(&mut lines, "model", &request["model"]);
     let listener = &explanation["listener"];
     if listener.is_object() {

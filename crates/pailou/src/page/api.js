@@ -1,5 +1,7 @@
 // Requests to the admin endpoint, and what their failures mean in plain words.
 
+import { scope } from './router.js';
+
 const TOKEN = 'pailou.token';
 
 /** The token that the operator typed, for as long as the tab is open. */
@@ -34,10 +36,10 @@ export const manyViewers = (does) => `Sixteen pages ${does} already, which is th
 /** The gateway does not answer at all. */
 export const gone = () => new Refusal('gone', 'The gateway does not answer. It has stopped, or the way to it is broken. The page keeps trying.');
 
-/** Sends a request.
+/** Sends a request, about the proxies that are chosen.
  * @throws {Refusal} where the answer is not 2xx, or there is none. */
 export async function ask(path, { query, signal, headers, ...rest } = {}) {
-  const set = Object.entries(query ?? {}).filter(([, value]) => value !== '' && value !== undefined && value !== null);
+  const set = Object.entries({ ...query, ...scope() }).filter(([, value]) => value !== '' && value !== undefined && value !== null);
   const search = set.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&');
   const asked = new Headers(headers);
   if (token.isPossible(token.read()) && !asked.has('authorization')) asked.set('authorization', `Bearer ${token.read()}`);

@@ -4,7 +4,8 @@ import { ask, manyViewers, token } from './api.js';
 import { h, replace, write } from './dom.js';
 import { seconds } from './format.js';
 import { installKeys } from './keys.js';
-import { address, link } from './router.js';
+import { address, link, scope } from './router.js';
+import { scopeChooser } from './scope.js';
 import { Store } from './store.js';
 import { now } from './now.js';
 import { routes } from './routes.js';
@@ -19,9 +20,10 @@ const $ = (id) => document.getElementById(id);
 const store = new Store();
 const badge = h('sup', {});
 const links = VIEWS.map(([id, name]) => h('a', { href: link(id), id: `view-${id}` }, name));
-/** Address that each view had when it was left: a click on its name leads back to it, a further click to the whole view. */
+/** Query that each view had when it was left: a click on its name leads back to it, a further click to the whole view. */
 const left = {};
-let shown = { view: '', id: '', stop: null };
+let shown = { view: '', id: '', about: '', stop: null };
+const chooser = scopeChooser(choose);
 /** Address of the list of requests when it was last seen. */
 let list = link('requests');
 
@@ -31,17 +33,25 @@ function announce(text) {
   setTimeout(() => write($('live'), text), 50);
 }
 
+/** Begins anew with the proxies that have been chosen. */
+function choose() {
+  store.start();
+  leave();
+  show();
+}
+
 function show() {
   const { view, id } = address();
+  const about = JSON.stringify(scope());
   const [name, title, made] = VIEWS.find(([each]) => each === view) ?? VIEWS[0];
-  if (shown.view === name && shown.id === id && shown.change) {
+  if (shown.view === name && shown.id === id && shown.about === about && shown.change) {
     shown.change(address().query);
     return;
   }
   const isFirst = !shown.view;
   shown.stop?.abort();
   const stop = new AbortController();
-  shown = { view: name, id, stop };
+  shown = { view: name, id, about, stop };
   const root = $('main');
   replace(root);
   links.forEach((each, at) => (VIEWS[at][0] === name ? each.setAttribute('aria-current', 'page') : each.removeAttribute('aria-current')));
@@ -57,10 +67,10 @@ function show() {
 }
 
 function leave() {
-  left[shown.view] = shown.id ? link(shown.view) : location.hash;
+  left[shown.view] = shown.id ? {} : address().query;
   for (const [at, each] of links.entries()) {
     const [view] = VIEWS[at];
-    each.setAttribute('href', view === shown.view && !shown.id ? link(view) : (left[view] ?? link(view)));
+    each.setAttribute('href', link(view, { query: view === shown.view && !shown.id ? {} : left[view] }));
   }
 }
 
@@ -79,6 +89,7 @@ function tell({ state, refusal, last }) {
   $('pause').setAttribute('aria-pressed', store.isPaused);
   write($('pause'), store.isPaused ? 'Go on' : 'Pause');
   $('pause').disabled = state !== 'paused' && state !== 'live';
+  chooser.update(last?.proxies);
   if (!last) return;
   write($('instance'), `${last.name} · ${last.version} · up ${last.uptimeSeconds < 100 ? `${Math.round(last.uptimeSeconds)} s` : seconds(last.uptimeSeconds)}${last.ready ? '' : ' · not ready'}`);
   const count = last.problems ? String(last.problems) : '';
@@ -118,6 +129,7 @@ function tokenForm() {
 
 links[1].append(badge);
 $('views').append(...links);
+$('instance').before(chooser.element);
 $('skip').addEventListener('click', (event) => {
   event.preventDefault();
   $('main').focus();
@@ -126,7 +138,8 @@ $('pause').addEventListener('click', () => store.pause(!store.isPaused));
 addEventListener('hashchange', (event) => {
   const { hash } = new URL(event.oldURL);
   if (/^#\/requests(\?|$)/.test(hash)) list = hash;
-  show();
+  if (shown.about !== JSON.stringify(scope())) choose();
+  else show();
 });
 document.addEventListener('click', leave, true);
 installKeys({ help: $('help'), views: links, pause: $('pause') });

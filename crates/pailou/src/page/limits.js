@@ -67,11 +67,11 @@ export function limits({ root, query, announce, signal }) {
 const readQuery = ({ rule = '', client = '', offset, sort = '' }) => ({ rule, client, offset: String(Math.max(0, parseInt(offset, 10) || 0)), sort });
 
 const counterTable = (sort, onSort) => table({
-  label: 'Counters of limits', key: (row) => `${row.rule}\n${row.client}\n${row.windowSeconds}\n${row.limit}`, sort, onSort, rowClass: (row) => (used(row) >= 1 ? 'failed-client' : ''),
+  label: 'Counters of limits', key: (row) => `${row.rule}\n${row.client}\n${row.windowSeconds}\n${row.limit}\n${row.proxy}`, sort, onSort, rowClass: (row) => (used(row) >= 1 ? 'failed-client' : ''),
   empty: () => h('div', {}, h('p', {}, h('strong', {}, 'Nobody has spent anything.')), h('p', {}, 'A counter appears with the first request that a limit counts. A BackendTrafficPolicy with rateLimit sets limits of requests, tokens or money: docs/guides/virtual-keys.md.')),
   columns: [
     { id: 'client', name: 'Client', head: true, value: (row) => row.client, text: (row) => row.client || 'everybody' },
-    { id: 'rule', name: 'Rule', value: (row) => row.rule, text: (row) => `${row.rule}${row.shadow ? ' shadow' : ''}`, node: (row) => [row.rule, row.shadow && h('span', { class: 'note' }, 'only counted, not enforced')] },
+    { id: 'rule', name: 'Rule', value: (row) => row.rule, text: (row) => `${row.rule}${row.shadow ? ' shadow' : ''} ${row.proxy}`, node: (row) => [row.rule, row.proxy && h('span', { class: 'note' }, row.proxy), row.shadow && h('span', { class: 'note' }, 'only counted, not enforced')] },
     { id: 'used', name: 'Used', number: true, kind: 'barred', value: used, text: (row) => percent(used(row)), node: (row) => [h('span', {}, percent(used(row))), bar(used(row), used(row) >= 1 ? 'high' : '')] },
     { id: 'spent', name: 'Spent', number: true, value: (row) => row.spent, text: (row) => count(row.spent) },
     { id: 'reserved', name: 'Reserved', title: 'by requests that are under way', number: true, value: (row) => row.reserved, text: (row) => count(row.reserved) },

@@ -4,7 +4,7 @@ import { timeChart } from './chart.js';
 import { copyButton, h, replace, write } from './dom.js';
 import { FAULTS } from './flags.js';
 import { NONE, count, dollars, perSecond, percent, seconds, short } from './format.js';
-import { countRows, countTable, flagTable, gatewayTable, modelRows, modelTable } from './overview-tables.js';
+import { countRows, countTable, flagTable, gatewayTable, modelRows, modelTable, proxyTable } from './overview-tables.js';
 import { before, failedOf, faultsOf, growth } from './rates.js';
 import { link } from './router.js';
 import { spark } from './spark.js';
@@ -23,15 +23,30 @@ export function now({ root, store, signal }) {
   store.listen(signal, () => {
     const { last, samples, points } = store;
     if (!last) return;
-    if (kind !== last.kind) {
-      kind = last.kind;
+    const now = `${last.kind} ${Boolean(last.latency)}`;
+    if (kind !== now) {
+      kind = now;
       update = (last.latency ? gatewayPart : otherPart)(place);
     }
     update(last, points, before(samples, samples.length - 1, MINUTE));
   });
 }
 
-/** Parts of a gateway. */
+/** Gateways of a controller, and their proxies. */
+function clusterPart() {
+  const [gateways, proxies] = [gatewayTable(), proxyTable()];
+  const element = h('div', {}, [['Gateways', gateways], ['Proxies', proxies]].map(([name, list]) => h('section', { class: 'part' }, h('h2', {}, name), list.element)));
+  return {
+    element,
+    update(last) {
+      element.hidden = !last.gateways;
+      gateways.update(last.gateways ?? []);
+      proxies.update(last.proxies ?? []);
+    },
+  };
+}
+
+/** Parts of a gateway, or of all that a controller has. */
 function gatewayPart(place) {
   let failures = 0;
   const figures = figuresOf();
@@ -39,11 +54,13 @@ function gatewayPart(place) {
   const first = timeChart({ label: 'Time to first token', format: seconds, lines: [{ id: 'p95', name: 'p95', kind: 'slow' }, { id: 'p50', name: 'median', kind: 'all', area: true }] });
   const tokens = timeChart({ label: 'Tokens', note: 'a second', format: perSecond, axis: short, lines: [{ id: 'input', name: 'in', kind: 'slow' }, { id: 'output', name: 'out', kind: 'all', area: true }] });
   const [faults, flags, models, hint] = [faultTable(), flagTable(() => failures), modelTable(), h('div')];
-  replace(place, hint, figures.element, h('section', { class: 'charts' }, traffic.element, first.element, tokens.element),
+  const cluster = clusterPart();
+  replace(place, hint, figures.element, h('section', { class: 'charts' }, traffic.element, first.element, tokens.element), cluster.element,
     h('section', { class: 'columns' }, h('div', {}, h('h2', {}, 'Errors by cause'), faults.element, flags.element), h('div', {}, h('h2', {}, 'Models'), models.element)));
   return (last, points, past) => {
     if (!last.requests.total !== hint.hasChildNodes()) replace(hint, !last.requests.total && firstRequest());
     figures.update(last, points.at(-1));
+    cluster.update(last);
     for (const chart of [traffic, first, tokens]) chart.update(points);
     faults.update(last, points, past);
     failures = failedOf(last.requests);
@@ -55,18 +72,18 @@ function gatewayPart(place) {
 /** Parts of a controller or a picker: what it knows, and who knows the rest. */
 function otherPart(place) {
   const [unknown, facts] = [h('p', { class: 'note' }), h('p')];
-  const gateways = gatewayTable();
+  const cluster = clusterPart();
   const counts = countTable('Counts', 'Outcome');
   const traffic = timeChart({ label: 'Requests', note: 'a second', format: perSecond, axis: short, lines: [{ id: 'requests', name: 'all', kind: 'all', area: true }] });
   const told = h('h2');
-  const parts = [h('section', { class: 'part' }, h('h2', {}, 'Gateways'), gateways.element), h('section', { class: 'charts' }, traffic.element), h('section', { class: 'part' }, told, counts.element)];
+  const parts = [cluster.element, h('section', { class: 'charts' }, traffic.element), h('section', { class: 'part' }, told, counts.element)];
   replace(place, facts, parts, unknown);
   return (last, points) => {
     const { controller, requests } = last;
     write(facts, controller ? `${controller.leader ? 'This replica leads' : 'Another replica leads'} · ${count(controller.objects)} objects` : requests ? `${count(requests.active)} under way · ${count(requests.total)} since start` : '');
     write(told, controller ? 'Statuses written' : 'Requests by outcome');
-    [parts[0].hidden, parts[1].hidden] = [!last.gateways, !requests];
-    if (last.gateways) gateways.update(last.gateways);
+    parts[1].hidden = !requests;
+    cluster.update(last);
     if (requests) traffic.update(points);
     counts.update(countRows(controller ? controller.statusWrites : last.picks));
     write(unknown, last.unknown ? `Not known here: ${last.unknown}` : '');

@@ -65,6 +65,21 @@ export const gatewayTable = () => table({
   ],
 });
 
+const standing = ({ away, ready }) => (away ? 'away' : ready ? 'ready' : 'not ready');
+
+/** Proxies that a controller asks. */
+export const proxyTable = () => table({
+  label: 'Proxies', key: (row) => row.name, sort: { by: 'name', down: false },
+  empty: h('p', {}, 'There is no proxy yet: the controller makes some for each Gateway.'),
+  columns: [
+    { id: 'name', name: 'Proxy', head: true, value: (row) => row.name, text: (row) => row.name, node: (row) => [row.name, h('span', { class: 'note' }, `of ${row.gateway}`)] },
+    { id: 'state', name: 'State', kind: 'state-cell', value: standing, text: (row) => `${standing(row)} ${row.away ?? ''}`, node: (row) => [h('span', { class: `chip ${row.away ? 'bad' : row.ready ? 'good' : 'open'}` }, standing(row)), row.away && h('span', { class: 'note' }, row.away)] },
+    { id: 'active', name: 'Under way', number: true, value: (row) => row.active, text: (row) => count(row.active) },
+    { id: 'requests', name: 'Requests', title: 'since its start', number: true, value: (row) => row.requests, text: (row) => count(row.requests) },
+    { id: 'version', name: 'Version', wide: true, value: (row) => row.version, text: (row) => row.version || NONE },
+  ],
+});
+
 /** Counts by a word: a picker's outcomes, a controller's writes. */
 export const countTable = (label, name) => table({
   label, key: (row) => row.name, empty: h('p', {}, 'None yet.'), sort: { by: 'number', down: true },

@@ -23,7 +23,7 @@ function pictureOf(it) {
   return h('article', { class: 'receipt' },
     h('header', {}, h('h1', {}, `${it.method} ${it.path} `, h('span', { class: `status ${it.flag ? `fault ${faultOf(it.flag)}` : ''}` }, it.status ?? 'no status')),
       h('p', { class: 'story' }, storyOf(it)),
-      h('p', { class: 'note' }, [it.request_id, clock(it.time), it.host, it.listener, KEPT[it.kept] ?? it.kept].filter(Boolean).join(' · '))),
+      h('p', { class: 'note' }, [it.request_id, clock(it.time), it.host, it.listener, it.proxy, KEPT[it.kept] ?? it.kept].filter(Boolean).join(' · '))),
     it.flag && h('p', { class: `trouble ${faultOf(it.flag)}` }, h('strong', {}, `${it.flag}: ${flagWords(it.flag)}. `), `Cause: ${FAULTS[faultOf(it.flag)][0].toLowerCase()}. `, it.detail),
     part('Time', timeline(it)),
     it.pick && part('Choice of the endpoint', pickOf(it.pick, it.attempts)),

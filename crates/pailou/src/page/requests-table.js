@@ -29,7 +29,7 @@ export function receiptTable() {
       { id: 'time', name: 'Began', head: true, kind: 'keep', text: (it) => clock(it.time), node: (it) => h('a', { class: 'opens', href: open(it) }, clock(it.time)) },
       { id: 'status', name: 'Status', kind: 'keep', text: (it) => `${it.status} ${it.flag}`, node: statusOf },
       { id: 'model', name: 'Model', text: (it) => it.model?.asked ?? NONE },
-      { id: 'rule', name: 'Rule', text: (it) => it.rule.matched ?? 'none', wide: true, node: (it) => it.rule.matched?.replace(/^HTTPRoute /, '') ?? h('span', { class: 'note' }, 'none matched') },
+      { id: 'rule', name: 'Rule', text: (it) => it.rule.matched ?? 'none', wide: true, node: (it) => [it.rule.matched?.replace(/^HTTPRoute /, '') ?? h('span', { class: 'note' }, 'none matched'), it.proxy && h('span', { class: 'note' }, it.proxy)] },
       { id: 'path', name: 'Request', wider: true, text: (it) => `${it.method} ${it.path}` },
       { id: 'endpoint', name: 'Endpoint', text: (it) => `${endpointOf(it)} ${it.attempts_made}`, node: (it) => [endpointOf(it), it.attempts_made > 1 && h('span', { class: 'more' }, `attempt ${it.attempts_made}`)] },
       { id: 'kept', name: 'Kept as', wider: true, text: (it) => it.kept },

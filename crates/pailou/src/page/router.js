@@ -17,8 +17,15 @@ export function address() {
   };
 }
 
-/** The link to a view. Empty values are left out. */
-export function link(view, { id, query } = {}) {
+/** Proxies that a controller's page is about; empty: all. */
+export function scope({ gateway = '', proxy = '' } = address().query) {
+  return { gateway, proxy };
+}
+
+/** The link to a view of the same proxies. Empty values are left out. */
+export const link = (view, { id, query } = {}) => hash(view, id, { ...query, ...scope() });
+
+function hash(view, id, query) {
   const search = new URLSearchParams(Object.entries(query ?? {}).filter(([, value]) => value !== '' && value !== undefined && value !== null && value !== false));
   return `#/${view}${id ? `/${encodeURIComponent(id)}` : ''}${search.size ? `?${search}` : ''}`;
 }
@@ -26,5 +33,5 @@ export function link(view, { id, query } = {}) {
 /** Writes changes of the query into the address without another entry in the history. */
 export function change(changes) {
   const now = address();
-  history.replaceState(null, '', link(now.view, { id: now.id, query: { ...now.query, ...changes } }));
+  history.replaceState(null, '', hash(now.view, now.id, { ...now.query, ...changes }));
 }

@@ -17,6 +17,7 @@ export class Store {
   refusal = null;
   isPaused = false;
   #isOpen = false;
+  #following = null;
   #listeners = new Set();
   #held = [];
 
@@ -31,12 +32,18 @@ export class Store {
     if (this.last) listener(this);
   }
 
-  start(signal = new AbortController().signal) {
+  /** Begins, or begins anew with the proxies that are chosen now. */
+  start() {
+    this.#following?.abort();
+    this.#following = new AbortController();
+    [this.samples.length, this.points.length, this.#held.length] = [0, 0, 0];
+    const { signal } = this.#following;
     follow('overview/stream', {
       signal,
       silence: SILENCE_TIMEOUT,
-      onEvent: (name, data) => name === 'sample' && this.#take(JSON.parse(data)),
+      onEvent: (name, data) => name === 'sample' && !signal.aborted && this.#take(JSON.parse(data)),
       onState: (refusal) => {
+        if (signal.aborted) return;
         this.refusal = refusal;
         this.#isOpen = true;
         this.#tell();
@@ -94,8 +101,8 @@ export class Store {
   #telling = false;
 }
 
-/** Whether a sample is of another process than the one before it: counts of one process only grow. */
-const isOther = (last, { name, uptimeSeconds, requests }) => name !== last.name || uptimeSeconds < last.uptimeSeconds || requests?.total < last.requests?.total;
+/** Whether a sample is of other processes than the one before it: counts of the same only grow. */
+const isOther = (last, { name, series, uptimeSeconds, requests }) => name !== last.name || series !== last.series || uptimeSeconds < last.uptimeSeconds || requests?.total < last.requests?.total;
 
 /** Adds a sample, and lets go of what is too old or too large. */
 function push(samples, sample) {

@@ -123,6 +123,7 @@ impl State {
     /// Draws all, and gives how many rows fit.
     fn draw(&mut self, terminal: &Terminal) -> Result<usize, Error> {
         let mut grid = match self.display.view {
+            View::Now if self.now.proxies.as_ref().is_some_and(|proxies| !proxies.is_empty()) => views::proxies(&self.now),
             View::Now if self.now.gateways.is_some() => views::gateways(&self.now),
             View::Now => views::pools(&self.now, &self.rates),
             View::Routes => documents::routes(self.rows()),

@@ -27,7 +27,7 @@ impl Rates {
     /// The rates of the time between two samples. Samples of two processes have none.
     pub(super) fn between(before: &Overview, now: &Overview) -> Self {
         let seconds = now.uptime_seconds - before.uptime_seconds;
-        if seconds <= 0.0 || before.name != now.name {
+        if seconds <= 0.0 || before.name != now.name || before.series != now.series {
             return Self::default();
         }
         let rate = |before: u64, now: u64| now.saturating_sub(before) as f64 / seconds;

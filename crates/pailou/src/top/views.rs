@@ -41,6 +41,16 @@ const GATEWAYS: &[Column] = &[
     text("PROBLEM"),
 ];
 
+const PROXIES: &[Column] = &[
+    text("PROXY"),
+    text("GATEWAY"),
+    text("STATE"),
+    number("REQUESTS"),
+    number("ACTIVE"),
+    text("VERSION"),
+    text("PROBLEM"),
+];
+
 /// An engine a row.
 pub(super) fn pools(sample: &Overview, rates: &Rates) -> Grid {
     let mut rows = Vec::new();
@@ -120,4 +130,25 @@ pub(super) fn gateways(sample: &Overview) -> Grid {
         ]
     });
     Grid { columns: GATEWAYS, rows: rows.collect() }
+}
+
+/// A proxy of a controller a row.
+pub(super) fn proxies(sample: &Overview) -> Grid {
+    let rows = sample.proxies.iter().flatten().map(|proxy| {
+        let state = match (&proxy.away, proxy.ready) {
+            (Some(_), _) => Cell::text("away").toned(Tone::Bad),
+            (None, true) => Cell::text("ready").toned(Tone::Good),
+            (None, false) => Cell::text("not ready").toned(Tone::Warning),
+        };
+        vec![
+            Cell::text(&proxy.name),
+            Cell::text(&proxy.gateway),
+            state,
+            Cell::count(proxy.requests),
+            Cell::count(proxy.active),
+            Cell::text(&proxy.version),
+            Cell::text(proxy.away.clone().unwrap_or_default()),
+        ]
+    });
+    Grid { columns: PROXIES, rows: rows.collect() }
 }
