@@ -109,7 +109,8 @@ impl Proxies {
         }
         let address: Option<IpAddr> = status.and_then(|it| it.pod_ip.as_ref()?.parse().ok());
         let ports = pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|it| it.ports.iter().flatten());
-        let port = ports.filter(|port| port.name.as_deref() == Some(ADMIN_PORT)).find_map(|port| port.container_port.try_into().ok());
+        let port =
+            ports.filter(|port| port.name.as_deref() == Some(ADMIN_PORT)).find_map(|port| port.container_port.try_into().ok());
         let admin = address.zip(port).map(|(address, port)| SocketAddr::new(address, port));
         Some(ProxyPod { gateway: gateway.clone(), name: Name::new(namespace, name), admin })
     }

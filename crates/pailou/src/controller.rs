@@ -57,12 +57,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
             hint: "give another address with --feed-listen".to_owned(),
         })?;
         let proxies = ProvisionedProxies {
-            pods: Proxies::new(
-                connection.client.clone(),
-                namespace.clone(),
-                args.watch_namespaces.clone(),
-                controller.known(),
-            ),
+            pods: Proxies::new(connection.client.clone(), namespace.clone(), args.watch_namespaces.clone(), controller.known()),
             signer: feed.signer(),
         };
         let provisioning = provision::start(connection.client, provisioning(args, namespace), &controller, feed.authorities());
@@ -154,7 +149,8 @@ struct ProvisionedProxies {
 impl ProxySource for ProvisionedProxies {
     fn list(&self, most: usize) -> Listing<'_> {
         Box::pin(async move {
-            let (pods, omitted) = self.pods.list(most).await.map_err(|error| format!("the API server does not list them: {error}"))?;
+            let (pods, omitted) =
+                self.pods.list(most).await.map_err(|error| format!("the API server does not list them: {error}"))?;
             let target = |ProxyPod { gateway, name, admin }| ProxyTarget { gateway, name, admin };
             Ok((pods.into_iter().map(target).collect(), omitted))
         })

@@ -17,7 +17,10 @@ use std::{
 use hyper::body::Bytes;
 use pailou_snapshot::Name;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time,
+};
 
 use crate::overview::Overview;
 pub(crate) use ask::{Answer, Question};
@@ -29,6 +32,8 @@ use tail::Tail;
 pub(crate) const MAX_PROXIES: usize = 256;
 /// A list of the proxies is read anew after this time.
 const LIST_INTERVAL: Duration = Duration::from_secs(5);
+/// Time that the list may take: viewers wait for it.
+const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Samples younger than this are not taken anew: all viewers share them.
 const SAMPLE_AGE: Duration = Duration::from_millis(900);
 /// Longest sample of a proxy, in bytes.
@@ -97,7 +102,10 @@ impl Gatherer {
         if read.is_some_and(|read| read.elapsed() < LIST_INTERVAL) {
             return last;
         }
-        let list = Arc::new(match self.source.list(MAX_PROXIES).await {
+        let listed = time::timeout(LIST_TIMEOUT, self.source.list(MAX_PROXIES)).await;
+        let listed =
+            listed.unwrap_or_else(|_| Err(format!("the API server does not list them within {} s", LIST_TIMEOUT.as_secs())));
+        let list = Arc::new(match listed {
             Ok((proxies, omitted)) => ProxyList { proxies, omitted, problem: None },
             Err(problem) => ProxyList { problem: Some(problem), ..ProxyList::clone(&last) },
         });

@@ -84,7 +84,8 @@ fn message(gateway: &Name, end: u64) -> Vec<u8> {
 }
 
 fn bytes(digits: &str) -> Option<Vec<u8>> {
-    let is_digits = digits.len() <= MAX_SIGNATURE && digits.len().is_multiple_of(2) && digits.bytes().all(|it| it.is_ascii_hexdigit());
+    let is_digits =
+        digits.len() <= MAX_SIGNATURE && digits.len().is_multiple_of(2) && digits.bytes().all(|it| it.is_ascii_hexdigit());
     let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).ok();
     is_digits.then(|| (0..digits.len()).step_by(2).map(byte).collect())?
 }
@@ -128,7 +129,9 @@ mod tests {
         assert!(!missing.is_valid(&token, now), "without authorities nobody is the controller");
         let later = token.replacen(PREFIX, &format!("{PREFIX}1"), 1);
         let (head, digits) = token.rsplit_once('.').unwrap();
-        for wrong in ["", "pailou-admin.", "pailou-admin.1.", &later, head, &format!("{head}.{}", &digits[2..]), &format!("{head}.zz")] {
+        for wrong in
+            ["", "pailou-admin.", "pailou-admin.1.", &later, head, &format!("{head}.{}", &digits[2..]), &format!("{head}.zz")]
+        {
             assert!(!verifier.is_valid(wrong, now), "{wrong}");
         }
         assert!(!verifier.is_valid(&signer.token(&gateway, now + MAX_LIFE).unwrap(), now), "nobody makes one that long");

@@ -31,11 +31,14 @@ impl World {
         cluster.api.apply("/api/v1/services", json!({
             "metadata": {"name": "engine", "namespace": "default"}, "spec": {"ports": [{"port": 80, "targetPort": address.port()}]},
         }));
-        cluster.api.apply("/apis/discovery.k8s.io/v1/endpointslices", json!({
-            "metadata": {"name": "engine-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "engine"}},
-            "addressType": "IPv4", "ports": [{"port": address.port()}],
-            "endpoints": [{"addresses": [address.ip()], "conditions": {"ready": true}}],
-        }));
+        cluster.api.apply(
+            "/apis/discovery.k8s.io/v1/endpointslices",
+            json!({
+                "metadata": {"name": "engine-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "engine"}},
+                "addressType": "IPv4", "ports": [{"port": address.port()}],
+                "endpoints": [{"addresses": [address.ip()], "conditions": {"ready": true}}],
+            }),
+        );
         for name in ["one", "two"] {
             let rules = json!([{"backendRefs": [{"name": "engine", "port": 80}]}]);
             let spec = json!({"parentRefs": [{"name": name}], "rules": rules});
@@ -102,7 +105,8 @@ async fn next_receipt(stream: &mut Open, text: &mut String) -> Value {
     let reading = async {
         loop {
             if let Some((event, rest)) = text.split_once("\n\n") {
-                let data = event.lines().find_map(|line| line.strip_prefix("data: ")).map(|data| serde_json::from_str(data).unwrap());
+                let data =
+                    event.lines().find_map(|line| line.strip_prefix("data: ")).map(|data| serde_json::from_str(data).unwrap());
                 let rest = rest.to_owned();
                 *text = rest;
                 match data {
@@ -123,10 +127,16 @@ async fn figures_are_those_of_all_gateways_of_one_or_of_one_proxy() {
     world.chat(0, "second").await;
     world.chat(1, "third").await;
     let all = world.find("/overview", |sample| total(sample) == 3).await;
-    assert_eq!((&all["kind"], &all["latency"]["duration"]["count"], &all["unknown"]), (&json!("controller"), &json!(3), &Value::Null));
+    assert_eq!(
+        (&all["kind"], &all["latency"]["duration"]["count"], &all["unknown"]),
+        (&json!("controller"), &json!(3), &Value::Null)
+    );
     assert_eq!(all["gateways"].as_array().unwrap().len(), 2);
     let rows = all["proxies"].as_array().unwrap();
-    assert_eq!((&rows[0]["name"], &rows[0]["gateway"], &rows[0]["requests"]), (&json!("default/one-x"), &json!("default/one"), &json!(2)));
+    assert_eq!(
+        (&rows[0]["name"], &rows[0]["gateway"], &rows[0]["requests"]),
+        (&json!("default/one-x"), &json!("default/one"), &json!(2))
+    );
     assert_eq!(total(&world.get("/overview?gateway=default/one").await), 2);
     assert_eq!(total(&world.get("/overview?proxy=default%2Ftwo-x").await), 1);
     let routes = world.find("/routes?search=default/two", |page| page["routes"][0]["rules"][0]["requests"] == 1).await;
@@ -144,7 +154,9 @@ async fn receipts_and_explanations_are_found_at_whichever_proxy() {
     world.chat(0, "first").await;
     world.chat(1, "second").await;
     let list = world.find("/receipts", |list| list["receipts"].as_array().unwrap().len() == 2).await;
-    let of = |receipt: &Value| [&receipt["request_id"], &receipt["proxy"], &receipt["gateway"]].map(|it| it.as_str().unwrap().to_owned());
+    let of = |receipt: &Value| {
+        [&receipt["request_id"], &receipt["proxy"], &receipt["gateway"]].map(|it| it.as_str().unwrap().to_owned())
+    };
     assert_eq!(of(&list["receipts"][0]), ["second", "default/two-x", "default/two"]);
     assert_eq!(list["away"], json!([]));
     assert_eq!(world.get("/receipts?gateway=default/one").await["receipts"].as_array().unwrap().len(), 1);
@@ -188,7 +200,8 @@ async fn nobody_else_reads_a_proxy_and_the_controllers_own_data_need_its_token()
         let host = world.one.admin().to_string();
         let refused = Call::get(path).host(&host).send(world.one.admin()).await;
         assert_eq!(refused.status, 403, "{path}: the proxy trusts nobody without a token");
-        let forged = Call::get(path).host(&host).header("authorization", "Bearer pailou-admin.99999999999.00").send(world.one.admin()).await;
+        let forged =
+            Call::get(path).host(&host).header("authorization", "Bearer pailou-admin.99999999999.00").send(world.one.admin()).await;
         assert_eq!(forged.status, 403, "{path}");
     }
     let site = Call::get("/receipts").host("localhost").header("sec-fetch-site", "cross-site").send(world.cluster.admin()).await;
@@ -206,7 +219,11 @@ async fn a_controller_with_a_token_tells_only_its_bearers() {
         let without = Call::get(path).host("localhost").send(cluster.admin()).await;
         assert_eq!(without.status, 401, "{path}");
     }
-    let with = Call::get("/overview").host("localhost").header("authorization", "Bearer a-token-of-enough-bytes").send(cluster.admin()).await;
+    let with = Call::get("/overview")
+        .host("localhost")
+        .header("authorization", "Bearer a-token-of-enough-bytes")
+        .send(cluster.admin())
+        .await;
     assert!(with.json()["unknown"].as_str().unwrap().contains("there is no proxy of a Gateway yet"));
     std::fs::remove_file(directory).unwrap();
 }

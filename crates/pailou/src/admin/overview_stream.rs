@@ -131,7 +131,11 @@ impl Kept {
 }
 
 /// Events for one more viewer, after the one that `Last-Event-ID` names; `None` if there are viewers enough.
-pub(super) fn stream<C: Component>(state: &Arc<AdminState<C>>, head: &Parts, selection: &Selection) -> Option<mpsc::Receiver<Bytes>> {
+pub(super) fn stream<C: Component>(
+    state: &Arc<AdminState<C>>,
+    head: &Parts,
+    selection: &Selection,
+) -> Option<mpsc::Receiver<Bytes>> {
     let (viewer, starts) = state.overviews(selection)?.enter()?;
     if starts {
         tokio::spawn(sample(state.clone(), viewer.0.clone(), selection.clone()));

@@ -64,7 +64,9 @@ pub(super) async fn answer(head: &Parts, body: Incoming, gatherer: &Arc<Gatherer
                     let events = proxies_stream::stream(gatherer, viewer, selection(query), wanted.filter, last);
                     content("text/event-stream", AdminBody::events(events))
                 }
-                None => sentence(StatusCode::SERVICE_UNAVAILABLE, &format_args!("{MAX_VIEWERS} viewers follow the receipts already")),
+                None => {
+                    sentence(StatusCode::SERVICE_UNAVAILABLE, &format_args!("{MAX_VIEWERS} viewers follow the receipts already"))
+                }
             },
         },
         Some("") => match ReceiptQuery::of_query(query) {
@@ -143,7 +145,8 @@ async fn first(
 /// Counters of the selected proxies, each of which counts for itself.
 async fn limits(query: &str, gatherer: &Gatherer) -> Response<AdminBody> {
     let page = super::limits_page::LimitsPage::of_query(query);
-    let wanted = super::limits_page::LimitsPage { offset: 0, limit: (page.offset + page.limit + 1).min(MAX_COUNTERS), ..page.clone() };
+    let wanted =
+        super::limits_page::LimitsPage { offset: 0, limit: (page.offset + page.limit + 1).min(MAX_COUNTERS), ..page.clone() };
     let proxies = gatherer.selected(&selection(query)).await;
     let question = Question::get(format!("/limits?{}", wanted.query()), MAX_LIST);
     let (mut found, mut away) = (Vec::new(), Vec::new());
@@ -179,11 +182,8 @@ async fn explain(head: &Parts, body: Incoming, gatherer: &Gatherer) -> Response<
     proxies.dedup_by(|one, before| one.gateway == before.gateway);
     proxies.truncate(MAX_GATEWAYS);
     const { assert!(MAX_GATEWAYS <= MAX_PROXIES) };
-    let question = Question {
-        document: Some(asked.to_bytes()),
-        deadline: Duration::from_secs(5),
-        ..Question::get("/explain", MAX_LIST)
-    };
+    let question =
+        Question { document: Some(asked.to_bytes()), deadline: Duration::from_secs(5), ..Question::get("/explain", MAX_LIST) };
     let (mut explanations, mut refusals) = (Vec::new(), Vec::new());
     gatherer
         .ask(&proxies, &question, |proxy, answer| match answer {

@@ -47,7 +47,11 @@ impl ReceiptQuery {
         };
         let after = value("after").map_or(Ok(0), |after| after.parse()).map_err(|_| "after is no number\n")?;
         let status = value("status").map(|text| statuses(&text).ok_or("status is none, such as 503 or 5xx\n")).transpose()?;
-        Ok(Self { filter: ReceiptFilter { status, flag: value("flag"), route: value("route"), model: value("model") }, limit, after })
+        Ok(Self {
+            filter: ReceiptFilter { status, flag: value("flag"), route: value("route"), model: value("model") },
+            limit,
+            after,
+        })
     }
 }
 

@@ -17,6 +17,8 @@ use crate::overview::{Overview, ProxyRow, short};
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A proxy that is away is asked again after this time.
 const AWAY_INTERVAL: Duration = Duration::from_secs(5);
+/// Proxies that are away and asked in one look: those that answer are not to wait for them all.
+const MAX_AWAY_ASKED: usize = 16;
 /// A proxy that began before the series and joins it later brings a past along, with some tolerance.
 const TOLERANCE: Duration = Duration::from_secs(5);
 /// Gateways whose former proxies' counts are kept.
@@ -66,14 +68,18 @@ impl Samples {
         for name in gone {
             self.forget(&name);
         }
-        let mut wanted = Vec::new();
+        let (mut wanted, mut away) = (Vec::new(), Vec::new());
         for proxy in &list.proxies {
             let seen = self.proxies.entry(proxy.name.clone()).or_insert_with(|| Seen::new(proxy.clone()));
             seen.target = proxy.clone();
-            if seen.away.as_ref().is_none_or(|(_, asked)| now.saturating_duration_since(*asked) >= AWAY_INTERVAL) {
-                wanted.push(proxy.clone());
+            match &seen.away {
+                None => wanted.push(proxy.clone()),
+                Some((_, asked)) if now.saturating_duration_since(*asked) >= AWAY_INTERVAL => away.push((*asked, proxy.clone())),
+                Some(_) => {}
             }
         }
+        away.sort_by_key(|(asked, _)| *asked);
+        wanted.extend(away.into_iter().take(MAX_AWAY_ASKED).map(|(_, proxy)| proxy));
         wanted
     }
 
@@ -130,7 +136,8 @@ impl Samples {
             (None, None) => Some(no_sample(selection, rows.len())),
             (Some(_), None) => None,
         };
-        *overview = Overview { unknown, series: self.series, proxies_omitted: self.omitted, proxies: Some(rows), ..with_sums(own, sum) };
+        *overview =
+            Overview { unknown, series: self.series, proxies_omitted: self.omitted, proxies: Some(rows), ..with_sums(own, sum) };
     }
 }
 

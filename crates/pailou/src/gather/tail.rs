@@ -176,10 +176,7 @@ impl Tail {
         let state = self.state.lock();
         let first = state.last - state.receipts.len() as u64 + 1;
         let seen = (sequence + 1).saturating_sub(first) as usize;
-        News {
-            lost: first.saturating_sub(sequence + 1),
-            receipts: state.receipts.iter().skip(seen).take(limit).cloned().collect(),
-        }
+        News { lost: first.saturating_sub(sequence + 1), receipts: state.receipts.iter().skip(seen).take(limit).cloned().collect() }
     }
 
     /// Takes a proxy's answer in.

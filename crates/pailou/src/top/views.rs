@@ -41,15 +41,8 @@ const GATEWAYS: &[Column] = &[
     text("PROBLEM"),
 ];
 
-const PROXIES: &[Column] = &[
-    text("PROXY"),
-    text("GATEWAY"),
-    text("STATE"),
-    number("REQUESTS"),
-    number("ACTIVE"),
-    text("VERSION"),
-    text("PROBLEM"),
-];
+const PROXIES: &[Column] =
+    &[text("PROXY"), text("GATEWAY"), text("STATE"), number("REQUESTS"), number("ACTIVE"), text("VERSION"), text("PROBLEM")];
 
 /// An engine a row.
 pub(super) fn pools(sample: &Overview, rates: &Rates) -> Grid {

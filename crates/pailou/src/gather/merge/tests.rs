@@ -30,7 +30,13 @@ fn sample(requests: u64, state: &str) -> Overview {
         predicted_tokens: 10,
         ..PoolRow::default()
     };
-    let model = ModelRow { model: "m".to_owned(), sent: "m".to_owned(), requests, ttft: Sum { sum: 1.0, count: requests }, ..ModelRow::default() };
+    let model = ModelRow {
+        model: "m".to_owned(),
+        sent: "m".to_owned(),
+        requests,
+        ttft: Sum { sum: 1.0, count: requests },
+        ..ModelRow::default()
+    };
     Overview {
         requests: Some(RequestCounts {
             active: 2,
@@ -97,7 +103,9 @@ fn durations_of_other_buckets_do_not_belie_the_quantiles() {
 #[test]
 fn lists_are_as_long_as_those_of_one_process() {
     let mut wide = sample(1, "ready");
-    wide.models = Some((0..MAX_MODELS + 9).map(|at| ModelRow { model: format!("m{at}"), requests: at as u64, ..ModelRow::default() }).collect());
+    wide.models = Some(
+        (0..MAX_MODELS + 9).map(|at| ModelRow { model: format!("m{at}"), requests: at as u64, ..ModelRow::default() }).collect(),
+    );
     let pool = |at: usize| PoolRow {
         name: format!("p{at:03}"),
         backend: "pool".to_owned(),

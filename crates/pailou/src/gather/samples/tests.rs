@@ -58,6 +58,19 @@ fn counts_never_fall_when_a_proxy_is_away_restarts_or_goes() {
 }
 
 #[test]
+fn those_that_answer_do_not_wait_for_all_that_are_away() {
+    let (mut samples, start) = (Samples::default(), Instant::now());
+    let all: Vec<_> = (0..50).map(|at| target("g", &format!("p{at:02}"))).collect();
+    look(&mut samples, all.iter().map(|proxy| (proxy.clone(), Err("away".to_owned()))).collect(), start);
+    let asked = samples.begin(&list(&all), start + AWAY_INTERVAL);
+    assert_eq!(asked, all[..MAX_AWAY_ASKED]);
+    for proxy in &asked {
+        samples.take(&proxy.name, Err("away".to_owned()), start + AWAY_INTERVAL);
+    }
+    assert_eq!(samples.begin(&list(&all), start + AWAY_INTERVAL), all[MAX_AWAY_ASKED..2 * MAX_AWAY_ASKED], "the others in turn");
+}
+
+#[test]
 fn a_proxy_that_brings_a_past_along_begins_another_series() {
     let (mut samples, start) = (Samples::default(), Instant::now());
     let [a, b, c] = ["a", "b", "c"].map(|name| target("g", name));

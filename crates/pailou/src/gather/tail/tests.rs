@@ -16,7 +16,9 @@ fn answer(last: u64, receipts: &[Value]) -> Option<Value> {
 }
 
 fn ids(news: &News) -> Vec<String> {
-    let id = |receipt: &Arc<TailReceipt>| serde_json::from_str::<Value>(&receipt.json).unwrap()["request_id"].as_str().unwrap().to_owned();
+    let id = |receipt: &Arc<TailReceipt>| {
+        serde_json::from_str::<Value>(&receipt.json).unwrap()["request_id"].as_str().unwrap().to_owned()
+    };
     news.receipts.iter().map(id).collect()
 }
 
