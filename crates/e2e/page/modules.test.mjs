@@ -7,6 +7,7 @@ import { event, modules, sample } from './mock.mjs';
 
 globalThis.document = Object.assign(new EventTarget(), { hidden: false });
 globalThis.sessionStorage = { getItem: () => null };
+globalThis.location = { hash: '' };
 const [{ before, faultsOf, point, rate }, { Store }, { follow }] = await modules('rates.js', 'store.js', 'stream.js');
 const fetchNative = globalThis.fetch;
 after(() => { globalThis.fetch = fetchNative; });
@@ -116,7 +117,7 @@ async function taken(samples, prepare = () => {}) {
 }
 
 test('the picture begins anew with another process', async () => {
-  for (const second of [{ name: 'web-1', uptimeSeconds: 300 }, { uptimeSeconds: 3 }, { uptimeSeconds: 300, requests: { total: 1 } }]) {
+  for (const second of [{ name: 'web-1', uptimeSeconds: 300 }, { uptimeSeconds: 3 }, { uptimeSeconds: 300, requests: { total: 1 } }, { uptimeSeconds: 300, series: 2, requests: { total: 60 } }]) {
     const store = await taken([sample({ uptimeSeconds: 100, requests: { total: 50 } }), sample(second)]);
     assert.equal(store.samples.length, 1);
     assert.equal(store.last.uptimeSeconds, second.uptimeSeconds);

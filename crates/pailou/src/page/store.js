@@ -32,10 +32,11 @@ export class Store {
     if (this.last) listener(this);
   }
 
-  /** Begins, or begins anew with the proxies that are chosen now. */
-  start() {
+  /** Begins, or begins anew with the proxies that are chosen now, until the signal ends it. */
+  start(end) {
     this.#following?.abort();
     this.#following = new AbortController();
+    end?.addEventListener('abort', () => this.#following.abort());
     [this.samples.length, this.points.length, this.#held.length] = [0, 0, 0];
     const { signal } = this.#following;
     follow('overview/stream', {
