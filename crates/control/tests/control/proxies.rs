@@ -18,7 +18,7 @@ fn pod(template: &Value, name: &str, status: Value) -> Value {
 }
 
 fn proxy(name: &str, admin: Option<&str>) -> ProxyPod {
-    let admin = admin.map(|admin| admin.parse().unwrap());
+    let admin = admin.map(|admin| admin.parse().expect("an address"));
     ProxyPod { gateway: Name::new("default", "g"), name: Name::new("default", name), admin }
 }
 
