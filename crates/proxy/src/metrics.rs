@@ -12,6 +12,7 @@ mod gen_ai;
 mod http_names;
 pub(crate) mod http_series;
 mod model_series;
+pub(crate) mod opened_connections;
 mod prefills;
 mod quantities;
 mod request_names;

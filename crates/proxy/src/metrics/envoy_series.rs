@@ -14,8 +14,9 @@ use std::{
 
 use http::StatusCode;
 use pailou_snapshot::RouteName;
+use parking_lot::Mutex;
 
-use super::{AttemptResult, bounded::Bounded, timings::RequestTimings};
+use super::{AttemptResult, bounded::Bounded, opened_connections::OpenedConnections, timings::RequestTimings};
 use crate::{error::Flag, request_record::RequestRecord};
 
 /// Classes of statuses.
@@ -29,6 +30,8 @@ const MAX_PORTS: usize = 1_000;
 pub(crate) struct EnvoySeries {
     ports: Bounded<PortKey, EnvoyPort>,
     clusters: Bounded<RouteName, EnvoyCluster>,
+    /// Only read by who asks for metrics.
+    pub(crate) opened: Mutex<OpenedConnections>,
 }
 
 /// A port that clients come by.
@@ -77,7 +80,7 @@ impl Answered {
 
 impl Default for EnvoySeries {
     fn default() -> Self {
-        Self { ports: Bounded::new(MAX_PORTS), clusters: Bounded::new(MAX_CLUSTERS) }
+        Self { ports: Bounded::new(MAX_PORTS), clusters: Bounded::new(MAX_CLUSTERS), opened: Mutex::default() }
     }
 }
 

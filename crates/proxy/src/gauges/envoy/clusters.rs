@@ -16,7 +16,10 @@ use super::Total;
 use crate::{
     cluster::ClusterState,
     context::Context,
-    metrics::envoy_series::{CLASSES, MAX_CLUSTERS},
+    metrics::{
+        envoy_series::{CLASSES, MAX_CLUSTERS},
+        opened_connections::OpenedConnections,
+    },
     runtime::Runtime,
 };
 
@@ -40,7 +43,7 @@ type Clusters = BTreeMap<String, Cluster>;
 
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, context: &Context, runtime: &Runtime) -> fmt::Result {
     let mut all = Clusters::new();
-    members(&mut all, runtime);
+    members(&mut all, runtime, &mut context.metrics.envoy.opened.lock());
     context.metrics.envoy.each_cluster(|rule, series| {
         let cluster = of(&mut all, rule);
         cluster.attempts.add(&series.attempts);
@@ -62,15 +65,17 @@ fn name(rule: &RouteName) -> String {
 }
 
 /// Endpoints of all rules that are served.
-fn members(all: &mut Clusters, runtime: &Runtime) {
+fn members(all: &mut Clusters, runtime: &Runtime, opened: &mut OpenedConnections) {
     let mut seen = BTreeSet::new();
+    opened.begin(MAX_CLUSTERS);
     for rule in rules(runtime).filter(|rule| seen.insert(Arc::as_ptr(rule).addr())).take(MAX_CLUSTERS) {
         let Action::Forward(backends) = &rule.action else { continue };
         let clusters: BTreeMap<_, _> =
             backends.iter().filter_map(|backend| backend.cluster.as_ref().ok()).map(|id| (id.0, runtime.cluster(*id))).collect();
         let figures = of(all, Some(&rule.route));
         // Rules of one name, which listeners have each, are one.
-        (figures.endpoints, figures.healthy, figures.ejected, figures.connections, figures.opened) = (0, 0, 0, 0, 0);
+        (figures.endpoints, figures.healthy, figures.ejected, figures.connections) = (0, 0, 0, 0);
+        figures.opened = opened.total(&rule.route, clusters.values().map(|it| (it.key().clone(), it.opened())).collect());
         clusters.values().for_each(|cluster| add_members(figures, cluster));
     }
 }
@@ -82,7 +87,6 @@ fn rules(runtime: &Runtime) -> impl Iterator<Item = &Arc<Rule>> {
 }
 
 fn add_members(figures: &mut Cluster, cluster: &ClusterState) {
-    figures.opened += cluster.opened();
     let now = Instant::now().into_std();
     for endpoint in cluster.endpoints() {
         let is_ejected = endpoint.ejected_until().is_some_and(|until| until > now);
