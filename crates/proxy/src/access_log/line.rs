@@ -112,7 +112,7 @@ fn request(line: &mut Line<'_>, second: &mut Second, record: &RequestRecord, dur
     line.milliseconds(key!("duration_ms"), Some(duration));
     line.milliseconds(key!("queue_ms"), record.queued_for);
     line.milliseconds(key!("response_head_ms"), record.head_after);
-    line.milliseconds(key!("ttft_ms"), record.content_after);
+    line.milliseconds(key!("ttft_ms"), record.first_content());
     if let Some(usage) = &record.usage {
         line.number(key!("input_tokens"), Some(usage.input_tokens));
         line.number(key!("cached_tokens"), usage.cached_tokens);

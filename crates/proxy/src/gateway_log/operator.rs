@@ -166,7 +166,7 @@ fn metadata(fact: LogMetadata, record: &RequestRecord) -> Option<Value<'_>> {
         LogMetadata::TargetModel => record.sent_model().map(Value::borrowed),
         LogMetadata::PrefillEndpoint => record.prefill_endpoint.as_deref().map(Value::borrowed),
         LogMetadata::QueueMs => record.queued_for.map(milliseconds),
-        LogMetadata::TtftMs => record.content_after.map(milliseconds),
+        LogMetadata::TtftMs => record.first_content().map(milliseconds),
         LogMetadata::Endpoint | LogMetadata::Listener => None,
     }
 }

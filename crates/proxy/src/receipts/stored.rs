@@ -63,7 +63,7 @@ pub(super) struct Times {
     pub(super) last: Option<Duration>,
     /// The response's head.
     pub(super) head: Option<Duration>,
-    /// The first content.
+    /// The first content of a response that is no error.
     pub(super) content: Option<Duration>,
     /// How long it waited for an endpoint with room.
     pub(super) wait: Option<Duration>,
@@ -88,7 +88,7 @@ impl StoredReceipt {
             first: record.trail.first,
             last: record.trail.current,
             head: record.head_after,
-            content: record.content_after,
+            content: record.first_content(),
             wait: record.queued_for,
             total: duration,
         };
