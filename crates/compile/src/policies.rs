@@ -12,6 +12,7 @@ pub(crate) mod ext_proc;
 pub(crate) mod extensions;
 pub(crate) mod health;
 pub(crate) mod http_filters;
+pub(crate) mod origins;
 pub(crate) mod overlap;
 pub(crate) mod policy_targets;
 pub(crate) mod report;

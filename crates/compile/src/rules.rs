@@ -15,7 +15,7 @@ use super::{
     filters,
     matches::{self, Match},
     oidc,
-    policies::{ext_proc::Processors, http_filters, security::Security, values::statuses},
+    policies::{ext_proc::Processors, http_filters, origins, security::Security, values::statuses},
     remote_documents,
     resolver::Resolved,
     route::RuleSpec,
@@ -106,11 +106,18 @@ pub(crate) fn rule(
     };
     let mut policy = context.traffic.rule().clone();
     if let RuleSpec::Http(HttpRouteRule { timeouts, retry, .. }) = spec {
+        let object: Arc<str> = format!("HTTPRoute {}", context.name.name).into();
         if let Some(own) = timeouts {
-            set_timeouts(&mut Arc::make_mut(&mut policy).timeouts, own);
+            let policy = Arc::make_mut(&mut policy);
+            set_timeouts(&mut policy.timeouts, own);
+            policy.origins = origins::with_own(&policy.origins, "timeouts", &object);
         }
         if let Some(own) = retry {
-            Arc::make_mut(&mut policy).retry = own_retry(context, own);
+            let policy = Arc::make_mut(&mut policy);
+            policy.retry = own_retry(context, own);
+            // It takes the whole field's place.
+            let others: Vec<_> = policy.origins.iter().filter(|origin| origin.field != "retry").cloned().collect();
+            policy.origins = origins::with_own(&others, "retry", &object);
         }
     }
     let session = super::session::session(context, spec.session());

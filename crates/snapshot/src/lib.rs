@@ -81,7 +81,7 @@ pub use matching::{
 pub use metric_sink::MetricSink;
 pub use oidc::OidcFilter;
 pub use path::{EscapedSlashes, NormalPath, PathError, PathNormalization, normal_pattern, normalize_path};
-pub use policy::{CircuitBreaker, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts};
+pub use policy::{CircuitBreaker, FieldOrigin, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts};
 pub use policy_cookies::{CookieHosts, PolicyCookies};
 pub use pool::{
     Criticality, Disaggregation, FailureMode, KvConnector, KvEvents, ModelServer, ModelTarget, OnePool, PickerKind, Pool,

@@ -24,6 +24,17 @@ pub struct RulePolicy {
     pub upgrades: Option<Arc<[Box<str>]>>,
     /// Part of the requests without a parent whose traces are kept; `None` leaves that to the tracer.
     pub sampling: Option<Ratio>,
+    /// Objects that set these fields, for those who explain; the rule's own comes last.
+    pub origins: Arc<[FieldOrigin]>,
+}
+
+/// Object that set a field of a rule's policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldOrigin {
+    /// The field, as [`Rule::policy_names`](crate::Rule::policy_names) has it.
+    pub field: &'static str,
+    /// Kind, namespace and name of the object.
+    pub object: Arc<str>,
 }
 
 /// Clocks of a request on its way to a backend. `None` never runs out.

@@ -8,8 +8,8 @@ impl Rule {
         self.filters.names()
     }
 
-    /// Names of its further policies.
-    pub fn policy_names(&self) -> Vec<&'static str> {
+    /// Names of its further policies, each with the objects that set it: `retry by BackendTrafficPolicy shop/patient`.
+    pub fn policy_names(&self) -> Vec<String> {
         let policy = &self.policy;
         let timeouts = &policy.timeouts;
         let limits_time = timeouts.request.is_some() || timeouts.attempt.is_some() || timeouts.stream_idle.is_some();
@@ -23,7 +23,15 @@ impl Rule {
             (self.session.is_some(), "sessionPersistence"),
             (self.has_backend_limits(), "backend rateLimit"),
         ];
-        named.into_iter().filter_map(|(is_set, name)| is_set.then_some(name)).collect()
+        named.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| self.with_origins(name)).collect()
+    }
+
+    fn with_origins(&self, field: &'static str) -> String {
+        let objects = self.policy.origins.iter().filter(|origin| origin.field == field);
+        objects.enumerate().fold(field.to_owned(), |text, (at, origin)| {
+            let before = if at == 0 { "by" } else { "and" };
+            format!("{text} {before} {}", origin.object)
+        })
     }
 
     fn has_backend_limits(&self) -> bool {

@@ -56,9 +56,9 @@ pub struct Receipt<'a> {
     /// Filters of the rule, in the order in which requests pass them.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub filters: &'a [&'static str],
-    /// Further policies of the rule.
+    /// Further policies of the rule, each with the objects that set it.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub policies: &'a [&'static str],
+    pub policies: &'a [String],
     /// The model.
     #[serde(skip_serializing_if = "Model::is_empty")]
     pub model: Model<'a>,

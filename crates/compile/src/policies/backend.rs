@@ -24,6 +24,7 @@ use super::{
     ancestors::Reach,
     deprecated,
     http_filters::Sources,
+    origins,
     policy_targets::{PolicyTargets, TargetedSpec},
     targets::TargetKind,
     traffic::Traffic,
@@ -59,7 +60,7 @@ impl TargetedSpec for BackendTrafficPolicySpec {
         let name = Name::new(&policy.meta.namespace, &policy.meta.name);
         let [local, global] = limits(&policy.spec).map(|count| [(&name, count)]);
         let sources = Sources { namespace: &policy.meta.namespace, local: &local, global: &global };
-        Traffic::new(index, &policy.spec, &sources).map(Arc::new)
+        Ok(Arc::new(Traffic::new(index, &policy.spec, &sources)?.set_by(origins::of_policies([policy]))))
     }
 
     fn read_merged(
@@ -76,7 +77,8 @@ impl TargetedSpec for BackendTrafficPolicySpec {
             (own, _) => [(&parent_name, 0), (&name, own)],
         });
         let sources = Sources { namespace: &owner.meta.namespace, local: &local, global: &global };
-        Traffic::new(index, &policy.spec.over(&parent.spec, merge_type), &sources).map(Arc::new)
+        let merged = Traffic::new(index, &policy.spec.over(&parent.spec, merge_type), &sources)?;
+        Ok(Arc::new(merged.set_by(origins::of_policies([parent, policy]))))
     }
 
     fn problems_on(settings: &Self::Settings, reach: &Reach<'_, '_>, listeners: &[ListenerId]) -> Vec<Problem> {

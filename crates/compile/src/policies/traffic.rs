@@ -12,7 +12,7 @@ use pailou_api::envoy::{
     retry::{Retry as SpecRetry, RetryTrigger as SpecTrigger},
 };
 use pailou_snapshot::{
-    ActiveCheck, AdmissionControl, CircuitBreaker, ConnectionSettings, Fraction, HashSource, HealthChecks, HttpFilter,
+    ActiveCheck, AdmissionControl, CircuitBreaker, ConnectionSettings, FieldOrigin, Fraction, HashSource, HealthChecks, HttpFilter,
     LoadBalancer, PassiveCheck, ProxyProtocolVersion, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts,
 };
 use pailou_telemetry::sampling::Ratio;
@@ -108,7 +108,14 @@ impl Traffic {
             upgrades: self.upgrades.clone(),
             sampling: self.sampling,
             max_body: self.max_body,
+            origins: Arc::default(),
         });
+        self
+    }
+
+    /// The same that names the objects which set its fields.
+    pub(super) fn set_by(mut self, origins: Vec<FieldOrigin>) -> Self {
+        Arc::make_mut(&mut self.rule).origins = origins.into();
         self
     }
 

@@ -89,6 +89,9 @@ async fn failed_and_retried_requests_are_kept_without_sampling() {
     assert_eq!((&told["kept"], &told["attempts_made"]), (&json!("failed"), &json!(2)), "{told}");
     let attempts = told["attempts"].as_array().unwrap();
     assert_eq!(attempts.iter().map(|it| it["result"].as_u64()).collect::<Vec<_>>(), [Some(503), Some(503)]);
+    assert_eq!(told["timing"].get("ttft"), None, "an error is no first token: {told}");
+    let line = gateway.logged("the request's line", |line| line["request_id"] == "failed").await;
+    assert_eq!((&line["status"], line.get("ttft_ms")), (&json!(503), None), "{line}");
     assert_ne!(attempts[0]["endpoint"], attempts[1]["endpoint"]);
     assert_eq!((&told["pick"]["chosen"], &told["pick"]["why"]), (&attempts[1]["endpoint"], &json!("those before it failed")));
 
@@ -314,4 +317,40 @@ async fn a_client_that_leaves_while_it_waits_has_a_receipt_with_the_endpoint_tha
     let told = receipt(&gateway, "impatient").await;
     assert_eq!((&told["flag"], &told["pick"]["chosen"]), (&json!("DC"), &json!("qwen-0")), "{told}");
     assert_eq!((&told["attempts"][0]["result"], &told["attempts"][0]["flag"]), (&json!("no response"), &json!("DC")));
+}
+
+#[tokio::test]
+async fn policies_are_named_by_their_fields_and_the_objects_that_set_them() {
+    let sim = instant("a", "qwen").await;
+    let mut list = vec![objects::gateway()];
+    let rule = |more: Value| {
+        let mut rule = json!({"backendRefs": [objects::to_pool("qwen")]});
+        rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!([rule])
+    };
+    list.push(objects::route("plain", rule(json!({"matches": [objects::by_prefix("/plain")]}))));
+    list.push(objects::route("own", rule(json!({"matches": [objects::by_prefix("/v1")], "timeouts": {"request": "30s"}}))));
+    list.extend(pool_of("qwen", &[&sim]));
+    let policy = |name: &str, kind: &str, target: &str, spec: Value| {
+        let target = json!({"group": "gateway.networking.k8s.io", "kind": kind, "name": target});
+        let mut spec = spec;
+        spec["targetRefs"] = json!([target]);
+        objects::object("gateway.envoyproxy.io/v1alpha1", "BackendTrafficPolicy", name, spec)
+    };
+    list.push(policy("all", "Gateway", "gw", json!({"retry": {"numRetries": 1}, "circuitBreaker": {"maxPendingRequests": 9}})));
+    let own = json!({"mergeType": "StrategicMerge", "timeout": {"http": {"requestTimeout": "60s"}}, "retry": {"numRetries": 2}});
+    list.push(policy("one", "HTTPRoute", "own", own));
+    let gateway = Setup::with(list).args(["--receipts-sample", "1"]).serve().await;
+    let routes = admin(&gateway, "/routes").await.json();
+    let of = |at: usize| routes["routes"][at]["rules"][0]["policies"].clone();
+    let (one, all) = ("BackendTrafficPolicy default/one", "BackendTrafficPolicy default/all");
+    let merged = json!([
+        format!("timeouts by {one} and HTTPRoute default/own"),
+        format!("retry by {all} and {one}"),
+        format!("circuitBreaker by {all}"),
+    ]);
+    assert_eq!(of(0), merged, "{routes}");
+    assert_eq!(of(1), json!([format!("retry by {all}"), format!("circuitBreaker by {all}")]));
+    assert_eq!(Call::chat("qwen", "hello").header("x-request-id", "whole").send(gateway.http()).await.status, 200);
+    assert_eq!(receipt(&gateway, "whole").await["policies"], merged);
 }

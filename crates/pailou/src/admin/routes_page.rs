@@ -26,7 +26,7 @@ struct RuleRow {
     matches: Vec<String>,
     backends: Vec<String>,
     filters: Vec<&'static str>,
-    policies: Vec<&'static str>,
+    policies: Vec<String>,
 }
 
 /// The page of routes that a query asks for. `figures` has the counts of a rule where there are any; without, nobody counts.

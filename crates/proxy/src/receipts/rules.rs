@@ -19,7 +19,8 @@ pub(super) struct RequestRules {
     /// `HTTPRoute namespace/name/rule`; empty if no rule took it.
     pub(super) route: Box<str>,
     pub(super) filters: Vec<&'static str>,
-    pub(super) policies: Vec<&'static str>,
+    /// With the objects that set them.
+    pub(super) policies: Vec<String>,
     pub(super) notes: RuleNotes,
 }
 
@@ -39,7 +40,8 @@ impl RequestRules {
     /// Memory that they take, in bytes.
     pub(super) fn size(&self) -> usize {
         let beaten = self.notes.beaten.iter().map(|it| size_of::<BeatenRule>() + it.rule.len() + it.by.len() + it.why.len());
-        let names = (self.filters.len() + self.policies.len()) * size_of::<&str>();
+        let policies = self.policies.iter().map(|it| size_of::<String>() + it.len()).sum::<usize>();
+        let names = self.filters.len() * size_of::<&str>() + policies;
         size_of::<Self>() + self.listener.len() + self.route.len() + self.notes.by.len() + names + beaten.sum::<usize>()
     }
 }
