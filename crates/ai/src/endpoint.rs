@@ -114,10 +114,9 @@ impl From<FormError> for BodyError {
 impl Api {
     /// The API that `path` belongs to. A query string is ignored, and so is a slash at the end.
     pub fn from_path(path: &str) -> Option<Self> {
-        let path = path.bytes().position(|byte| byte == b'?').map_or(path, |query| &path[..query]);
-        let (before, last) = last_segment(&path[..path.bytes().rposition(|byte| byte != b'/').map_or(0, |end| end + 1)]);
+        let path = memchr::memchr(b'?', path.as_bytes()).map_or(path, |query| &path[..query]);
+        let (before, last) = last_segment(path.trim_end_matches('/'));
         let (before, parent) = last_segment(before);
-        let (_, grandparent) = last_segment(before);
         Some(match (parent, last) {
             ("chat", "completions") => Self::ChatCompletions,
             (_, "completions") => Self::Completions,
@@ -137,7 +136,7 @@ impl Api {
             ("images", "edits" | "variations") => Self::ImageEdits,
             // Other APIs have messages too (OpenAI's threads), so the version must stand right before.
             (version, "messages") if is_version(version) => Self::Messages,
-            ("messages", "count_tokens") if is_version(grandparent) => Self::CountTokens,
+            ("messages", "count_tokens") if is_version(last_segment(before).1) => Self::CountTokens,
             (_, "models") => Self::Models,
             _ => return Self::of_object(path),
         })
@@ -229,7 +228,7 @@ pub fn is_model_call(path: &str, content_type: Option<&str>) -> bool {
 
 /// The text before the last slash, and after it.
 fn last_segment(path: &str) -> (&str, &str) {
-    path.bytes().rposition(|byte| byte == b'/').map_or(("", path), |slash| (&path[..slash], &path[slash + 1..]))
+    memchr::memrchr(b'/', path.as_bytes()).map_or(("", path), |slash| (&path[..slash], &path[slash + 1..]))
 }
 
 fn is_version(segment: &str) -> bool {
