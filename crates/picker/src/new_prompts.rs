@@ -69,6 +69,9 @@ impl NewPrompts {
 
 fn faded(packed: u64, now: u32) -> f32 {
     let (amount, last) = (f32::from_bits(packed as u32), (packed >> 32) as u32);
+    if amount == 0.0 {
+        return 0.0;
+    }
     // Another pick may have counted on meanwhile.
     let since = now.wrapping_sub(last).cast_signed().max(0);
     amount * (-(since as f32) / HALF_LIFE).exp2()

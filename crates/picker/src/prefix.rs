@@ -129,15 +129,19 @@ impl PrefixIndex {
         if blocks.closed {
             return 0;
         }
-        for (at, hash) in chain.0.iter().enumerate().rev() {
-            if blocks.touch(*hash) {
+        let mut left = &chain.0[..];
+        while let [before @ .., hash] = left {
+            let touched = blocks.touch_last(left);
+            if touched > 0 {
+                left = &left[..left.len() - touched];
                 continue;
             }
-            known = at;
+            left = before;
+            known = left.len();
             if blocks.len() == MOST_BLOCKS {
                 self.evict(&mut blocks, endpoint.slot);
             }
-            blocks.insert(*hash, block_size(at) as u32);
+            blocks.insert(*hash, block_size(known) as u32);
             self.shard(*hash)
                 .write()
                 .entry(*hash)

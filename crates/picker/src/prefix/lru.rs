@@ -59,14 +59,21 @@ impl Lru {
         self.bytes
     }
 
-    /// Makes a block the newest. False if it is not there.
-    pub(super) fn touch(&mut self, hash: u64) -> bool {
-        let Some(&at) = self.table.get(&hash) else { return false };
-        if at != self.newest {
-            self.unlink(at);
-            self.link(at);
+    /// Makes the last of some blocks the newest, and then those before it, as far as each is the next newer one already: blocks of a prompt
+    /// that were used together stay so, and are moved as one. Returns how many that were; 0 if the last is not there.
+    pub(super) fn touch_last(&mut self, hashes: &[u64]) -> usize {
+        let Some((last, before)) = hashes.split_last() else { return 0 };
+        let Some(&oldest) = self.table.get(last) else { return 0 };
+        let (mut newest, mut count) = (oldest, 1);
+        for hash in before.iter().rev() {
+            let newer = self.entries[newest as usize].newer;
+            if self.entries.get(newer as usize).is_none_or(|entry| entry.hash != *hash) {
+                break;
+            }
+            (newest, count) = (newer, count + 1);
         }
-        true
+        self.move_up(newest, oldest);
+        count
     }
 
     /// Adds a block that is not there, as the newest.
@@ -115,6 +122,23 @@ impl Lru {
         self.newest = at;
     }
 
+    /// Moves a run of blocks before the newest.
+    fn move_up(&mut self, newest: u32, oldest: u32) {
+        if newest == self.newest {
+            return;
+        }
+        let (newer, older) = (self.entries[newest as usize].newer, self.entries[oldest as usize].older);
+        self.entries[newer as usize].older = older;
+        match older {
+            NONE => self.oldest = newer,
+            older => self.entries[older as usize].newer = newer,
+        }
+        self.entries[newest as usize].newer = NONE;
+        self.entries[oldest as usize].older = self.newest;
+        self.entries[self.newest as usize].newer = oldest;
+        self.newest = newest;
+    }
+
     fn unlink(&mut self, at: u32) {
         let Entry { newer, older, .. } = self.entries[at as usize];
         match newer {
@@ -124,6 +148,53 @@ impl Lru {
         match older {
             NONE => self.oldest = newer,
             older => self.entries[older as usize].newer = newer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The blocks, the newest first, and again by their links in the other direction.
+    fn order(lru: &Lru) -> [Vec<u64>; 2] {
+        let walk = |mut at: u32, next: fn(&Entry) -> u32| {
+            let mut hashes = Vec::new();
+            while let Some(entry) = lru.entries.get(at as usize) {
+                hashes.push(entry.hash);
+                at = next(entry);
+            }
+            hashes
+        };
+        let mut by_newer = walk(lru.oldest, |entry| entry.newer);
+        by_newer.reverse();
+        [walk(lru.newest, |entry| entry.older), by_newer]
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_that_are_moved_as_one_are_in_the_order_of_their_use(chains in prop::collection::vec((0..4u64, 1..6u64), 1..12)) {
+            let (mut lru, mut expected) = (Lru::default(), Vec::new());
+            for (first, length) in chains {
+                let chain: Vec<u64> = (first..first + length).collect();
+                for hash in chain.iter().rev() {
+                    expected.retain(|other| other != hash);
+                    expected.insert(0, *hash);
+                }
+                let mut left = &chain[..];
+                while let [before @ .., hash] = left {
+                    match lru.touch_last(left) {
+                        0 => {
+                            lru.insert(*hash, 1);
+                            left = before;
+                        }
+                        touched => left = &left[..left.len() - touched],
+                    }
+                }
+                prop_assert_eq!(order(&lru), [expected.clone(), expected.clone()]);
+            }
         }
     }
 }

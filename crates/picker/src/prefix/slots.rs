@@ -9,8 +9,9 @@ pub(super) struct Slots(SmallVec<[u64; 2]>);
 impl Slots {
     pub(super) fn add(&mut self, slot: u16) {
         let (word, bit) = place(slot);
-        if word >= self.0.len() {
-            self.0.resize(word + 1, 0);
+        // One by one: mostly it is one.
+        while word >= self.0.len() {
+            self.0.push(0);
         }
         self.0[word] |= bit;
     }
@@ -33,7 +34,9 @@ impl Slots {
 
     /// Whether both have the same slots, whatever room they have for others.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.without(other).next().is_none() && other.without(self).next().is_none()
+        let (short, long) = if self.0.len() < other.0.len() { (&self.0, &other.0) } else { (&other.0, &self.0) };
+        let (same, rest) = long.split_at(short.len());
+        same == &**short && rest.iter().all(|word| *word == 0)
     }
 
     pub(super) fn is_empty(&self) -> bool {
