@@ -86,9 +86,12 @@ pub(crate) struct Cached {
     pub(crate) is_complete: bool,
 }
 
+/// Endpoints whose parts take no allocation. Few: they are moved about.
+const CACHED_IN_PLACE: usize = 8;
+
 /// Cached parts of a prompt, by the slots of the endpoints that tell them.
 #[derive(Debug, Default)]
-pub(crate) struct CachedTokens(SmallVec<[Option<Cached>; 64]>);
+pub(crate) struct CachedTokens(SmallVec<[Option<Cached>; CACHED_IN_PLACE]>);
 
 impl CachedTokens {
     /// An endpoint's part; `None` if its engine publishes no events.

@@ -181,25 +181,34 @@ impl Picked {
 
     /// Reports content from the current endpoint: it works, and the request will not move any more. Content of a stream is the first token.
     pub fn first_token(&mut self, is_stream: bool) {
-        self.first_token_at(is_stream, Instant::now());
+        self.content(is_stream.then(Instant::now));
     }
 
     /// The same at this time, on a simulator's clock.
     pub fn first_token_at(&mut self, is_stream: bool, now: Instant) {
+        self.content(is_stream.then_some(now));
+    }
+
+    /// `first_token`: its time, of a stream.
+    fn content(&mut self, first_token: Option<Instant>) {
         let endpoint = self.reservation.endpoint();
         endpoint.record.failures.clear();
-        self.seen.timed.first_token(endpoint, &self.shared.objectives, is_stream, now);
+        self.seen.timed.content(endpoint, &self.shared.objectives, first_token);
         self.chain = Chain::default();
     }
 
     /// Reports the end of a response, with the number of prompt tokens that the engine found cached, where it said so, and of those that it
     /// generated; 0 where it did not say.
     pub fn finished(&self, cached_tokens: Option<u64>, output_tokens: u64) {
-        self.finished_at(cached_tokens, output_tokens, Instant::now());
+        self.ended(cached_tokens, output_tokens, Instant::now);
     }
 
     /// The same at this time, on a simulator's clock.
     pub fn finished_at(&self, cached_tokens: Option<u64>, output_tokens: u64, now: Instant) {
+        self.ended(cached_tokens, output_tokens, || now);
+    }
+
+    fn ended(&self, cached_tokens: Option<u64>, output_tokens: u64, now: impl FnOnce() -> Instant) {
         let endpoint = self.reservation.endpoint();
         endpoint.record.failures.clear();
         self.seen.timed.finished(endpoint, &self.shared.objectives, output_tokens, now);

@@ -36,6 +36,8 @@ use crate::{endpoint::PoolEndpoint, new_prompts::NewPromptCount};
 
 /// Blocks remembered for an endpoint: as many as a table of 2^15 buckets takes.
 pub(crate) const MOST_BLOCKS: usize = 28_672;
+/// Endpoints whose matches take no allocation. Few: all of a pick's figures are moved about.
+const MATCHES_IN_PLACE: usize = 16;
 /// Locks of the index: more than there are threads to contend for them.
 const SHARDS: usize = 64;
 
@@ -208,7 +210,7 @@ impl PrefixIndex {
 
 /// Bytes of a prompt that endpoints have, by slot.
 #[derive(Debug, Default)]
-pub(crate) struct Matches(SmallVec<[u32; 128]>);
+pub(crate) struct Matches(SmallVec<[u32; MATCHES_IN_PLACE]>);
 
 impl Matches {
     pub(crate) fn bytes(&self, slot: u16) -> u32 {

@@ -71,19 +71,21 @@ pub(crate) struct Reading {
 impl Reading {
     /// The engine's figures, unless they are out of date.
     pub(crate) fn fresh(&self, now: Instant) -> Option<&Figures> {
-        let age = now.saturating_duration_since(self.at?);
-        let good = !self.failed && age <= (self.interval * 2).max(LEAST_FRESHNESS);
-        self.figures.as_ref().filter(|_| good)
+        // Engines without figures cost no look at the time.
+        let (at, figures) = (self.at?, self.figures.as_ref()?);
+        let is_good = || now.saturating_duration_since(at) <= (self.interval * 2).max(LEAST_FRESHNESS);
+        (!self.failed && is_good()).then_some(figures)
     }
 
     /// Requests that the engine runs at once, if it has shown that of late: it may have been replaced by another.
     pub(crate) fn recent_slots(&self, now: Instant) -> Option<u32> {
-        let is_recent = self.at.is_some_and(|at| now.saturating_duration_since(at) <= SLOTS_AGE);
-        self.slots.filter(|_| is_recent)
+        self.slots.filter(|_| self.at.is_some_and(|at| now.saturating_duration_since(at) <= SLOTS_AGE))
     }
 
     /// The engine's adapters, unless the figures are out of date.
     pub(crate) fn adapters(&self, now: Instant) -> Option<&Adapters> {
+        // Few engines have any.
+        self.figures.as_ref()?.adapters.as_ref()?;
         self.fresh(now)?.adapters.as_ref()
     }
 

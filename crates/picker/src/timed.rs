@@ -70,10 +70,10 @@ impl Timed {
         self.reserve(record);
     }
 
-    /// Content has come. Only that of a stream tells when the first token was there.
-    pub(crate) fn first_token(&mut self, endpoint: &PoolEndpoint, counts: &ObjectiveCounts, is_stream: bool, now: Instant) {
+    /// Content has come; `first_token` is its time, where it is that of a stream.
+    pub(crate) fn content(&mut self, endpoint: &PoolEndpoint, counts: &ObjectiveCounts, first_token: Option<Instant>) {
         self.release(&endpoint.record);
-        let Some(sent_at) = self.sent_at.filter(|_| is_stream && self.first_token_at.is_none()) else { return };
+        let Some((now, sent_at)) = first_token.zip(self.sent_at).filter(|_| self.first_token_at.is_none()) else { return };
         let took = now.saturating_duration_since(sent_at);
         // Another endpoint's time says nothing of this one's.
         if !self.is_prefilled_elsewhere {
@@ -83,17 +83,27 @@ impl Timed {
         self.first_token_at = Some(now);
     }
 
-    /// The response has ended, with so many tokens.
-    pub(crate) fn finished(&self, endpoint: &PoolEndpoint, counts: &ObjectiveCounts, output_tokens: u64, now: Instant) {
+    /// The response has ended, with so many tokens. The time is asked for only where its first token's is known.
+    pub(crate) fn finished(
+        &self,
+        endpoint: &PoolEndpoint,
+        counts: &ObjectiveCounts,
+        output_tokens: u64,
+        now: impl FnOnce() -> Instant,
+    ) {
         let Some(first) = self.first_token_at.filter(|_| output_tokens > 1) else { return };
-        let took = now.saturating_duration_since(first).div_f64((output_tokens - 1) as f64);
+        let took = now().saturating_duration_since(first).div_f64((output_tokens - 1) as f64);
         endpoint.latency.learn_further_token(self.figures, took);
         counts.further_token(&self.objective, took.as_secs_f32());
     }
 
     /// Nothing of it awaits prefill any more.
     pub(crate) fn release(&mut self, record: &EndpointRecord) {
-        record.prefill.fetch_sub(std::mem::take(&mut self.pending), Relaxed);
+        // Mostly there is nothing left: its content came before its end.
+        let pending = std::mem::take(&mut self.pending);
+        if pending > 0 {
+            record.prefill.fetch_sub(pending, Relaxed);
+        }
     }
 }
 
