@@ -71,6 +71,10 @@ impl<S> Default for Memory<S> {
 impl<S> Memory<S> {
     /// Takes a head off what was read, if all of it is there and it is like the one remembered.
     pub(crate) fn take(&mut self, read: &mut BytesMut) -> Option<Alike<'_, S>> {
+        // It is asked before anything has come, too.
+        if read.is_empty() {
+            return None;
+        }
         let Known { says, head, lines, fields, ends } = &**self.known.as_ref()?;
         let (changes, end) = compare(head, lines, read)?;
         let (mut fields, mut ends) = (fields.clone(), *ends);
