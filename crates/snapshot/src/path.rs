@@ -77,7 +77,7 @@ pub fn normal_pattern(path: &str) -> Option<Cow<'_, str>> {
 
 /// Whether a path certainly is in its normal form: most are.
 fn is_normal(path: &str, settings: PathNormalization) -> bool {
-    if !path.starts_with('/') {
+    if !path.starts_with('/') || is_plain(path.as_bytes(), settings.merge_slashes) {
         return true;
     }
     let mut before = 0;
@@ -91,6 +91,30 @@ fn is_normal(path: &str, settings: PathNormalization) -> bool {
         before = byte;
         is_normal
     })
+}
+
+/// Whether a path is of letters and single slashes, and so in its normal form. Eight bytes at a time: every request's path comes by here.
+fn is_plain(path: &[u8], merges_slashes: bool) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES * 0x80;
+    // The high bit of each byte that is `byte`, in words of ASCII alone.
+    let equal = |word: u64, byte: u8| !((word ^ (ONES * u64::from(byte))) + (HIGH - ONES)) & HIGH;
+    let (words, rest) = path.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut slash_before = 0;
+    for word in words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word)) {
+        if word & HIGH != 0 {
+            return false;
+        }
+        let slashes = equal(word, b'/');
+        let are_doubled = merges_slashes && slashes & (slashes << 8 | slash_before) != 0;
+        if are_doubled || equal(word, b'%') | equal(word, b'\\') | equal(word, b'.') != 0 {
+            return false;
+        }
+        slash_before = slashes >> 56;
+    }
+    true
 }
 
 /// Gives each letter its normal form. A percent sign that begins no escape gets one: an escape that is resolved behind it could else make
@@ -253,6 +277,10 @@ mod tests {
         fn a_normal_path_stays(path in r"/([/.\\%a2e5fFcC0é~]|%2[eEfF5]|%6[1e]){0,12}", merge_slashes: bool, unescape: bool) {
             let escaped_slashes = if unescape { EscapedSlashes::Unescape } else { EscapedSlashes::Keep };
             let settings = PathNormalization { merge_slashes, escaped_slashes };
+            let is_changed = |letter: char| matches!(letter, '%' | '\\' | '.') || !letter.is_ascii();
+            if is_plain(path.as_bytes(), merge_slashes) {
+                prop_assert!(!path.contains(is_changed) && !(merge_slashes && path.contains("//")), "{}", path);
+            }
             if let Ok(once) = normal(&path, settings) {
                 prop_assert_eq!(normal(&once, settings), Ok(once.clone()));
                 prop_assert!(!once.split('/').any(|segment| matches!(segment, "." | "..")), "{}", once);
