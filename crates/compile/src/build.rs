@@ -222,6 +222,7 @@ impl Memory {
             limit_service,
             metric_sinks: metrics.sinks,
             hides_prometheus: metrics.hides_prometheus,
+            prometheus_compression: metrics.compression,
         };
         self.claim_and_report_reads = [claim_reads, report_reads];
         BuildOutput { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pailou_api::{EnvoyProxy, envoy::proxy_metrics::OpenTelemetryMetricSink};
-use pailou_snapshot::{Cluster, MetricSink};
+use pailou_snapshot::{Cluster, Compression, MetricSink};
 use pailou_telemetry::metric_export::Temporality;
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     gateway::{GatewayState, Gateways},
     index::Index,
     parameters,
+    policies::http_filters,
     resolver::Resolver,
     telemetry_collector,
 };
@@ -27,6 +28,8 @@ pub(crate) struct GatewayMetrics {
     pub(crate) clusters: Vec<Arc<Cluster>>,
     /// Every Gateway has the endpoint for Prometheus disabled.
     pub(crate) hides_prometheus: bool,
+    /// Compression of that endpoint: the first Gateway's that has one.
+    pub(crate) compression: Option<Compression>,
 }
 
 /// Reads the metrics of Gateways, and finds their collectors. A collector that cannot be had gets none.
@@ -37,7 +40,9 @@ pub(crate) fn of_gateways<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, cl
         count += 1;
         let Some(proxy) = parameters::metrics(index, gateway.object) else { continue };
         let Some(spec) = proxy.spec.telemetry.as_ref().and_then(|it| it.metrics.as_ref()) else { continue };
-        hiding += usize::from(spec.prometheus.as_ref().is_some_and(|it| it.disable));
+        let prometheus = spec.prometheus.as_ref();
+        hiding += usize::from(prometheus.is_some_and(|it| it.disable));
+        found.compression = found.compression.or_else(|| prometheus?.compression.as_ref().map(http_filters::compression));
         let mut resolver = Resolver::new(index, clusters);
         resolver.identity = gateway.identity.clone();
         let mut problems = Vec::new();

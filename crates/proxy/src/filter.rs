@@ -36,6 +36,7 @@ use parking_lot::Mutex;
 
 use crate::{
     bandwidth::Delays,
+    compression,
     error::{Audience, Error},
     headers,
     request_head::Head,
@@ -146,7 +147,7 @@ impl FilterState {
                     self.overridden = Some(Box::new(response_override::RequestFacts::of(rules, head, connection, &rule.route)));
                 }
                 HttpFilter::Cors(_) => self.origin = head.parts.headers.get(header::ORIGIN).cloned(),
-                HttpFilter::Compressor(_) => self.accept_encoding = compressor::accept_encoding(&head.parts.headers),
+                HttpFilter::Compressor(_) => self.accept_encoding = compression::accept_encoding(&head.parts.headers),
                 HttpFilter::Fault(_)
                 | HttpFilter::Csrf(_)
                 | HttpFilter::ExternalAuth(_)

@@ -20,6 +20,7 @@ pub mod breaker;
 mod client_cert_header;
 pub mod cluster;
 mod collector;
+mod compression;
 mod content_coding;
 pub mod context;
 mod credential;
@@ -329,6 +330,13 @@ impl Proxy {
             let _ = writeln!(out, "# incomplete");
         }
         self.context.metrics.add_exemplars(out);
+    }
+
+    /// A text of metrics in the coding that a client accepts, with the coding's name; `None` where no Gateway has it compressed, or the client does
+    /// not accept that.
+    pub fn compress_metrics(&self, text: &str, headers: &http::HeaderMap) -> Option<(&'static str, Vec<u8>)> {
+        let setting = self.context.runtime.load().as_ref()?.snapshot().prometheus_compression?;
+        compression::compress(text.as_bytes(), setting, headers)
     }
 
     /// Explains a request as it would be served now, as JSON. `None` before the first configuration.

@@ -122,6 +122,8 @@ pub struct Snapshot {
     pub metric_sinks: Vec<Arc<MetricSink>>,
     /// The endpoint for Prometheus shows none.
     pub hides_prometheus: bool,
+    /// Compression of the endpoint for Prometheus.
+    pub prometheus_compression: Option<Compression>,
 }
 
 impl Snapshot {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::telemetry::TelemetryHeader;
+use super::{backend_traffic_policy::Compression, telemetry::TelemetryHeader};
 use crate::{refs::BackendRef, unsupported::Unsupported};
 
 /// Metrics of proxies.
@@ -18,14 +18,14 @@ pub struct ProxyMetrics {
     /// Choice among Envoy's own metrics.
     pub matches: Option<Unsupported>,
     /// Further metrics of Envoy's.
-    pub enable_virtual_host_stats: Option<Unsupported>,
+    pub enable_virtual_host_stats: bool,
     /// Further metrics of Envoy's.
-    pub enable_per_endpoint_stats: Option<Unsupported>,
+    pub enable_per_endpoint_stats: bool,
     /// Further metrics of Envoy's.
-    pub enable_request_response_sizes_stats: Option<Unsupported>,
+    pub enable_request_response_sizes_stats: bool,
     /// Further metrics of Envoy's.
     #[serde(rename = "enableGRPCStats")]
-    pub enable_grpc_stats: Option<Unsupported>,
+    pub enable_grpc_stats: bool,
     /// Names of clusters in Envoy's metrics.
     pub cluster_stat_name: Option<Unsupported>,
 }
@@ -37,7 +37,7 @@ pub struct ProxyPrometheus {
     /// It shows none.
     pub disable: bool,
     /// Compression of its answers.
-    pub compression: Option<Unsupported>,
+    pub compression: Option<Compression>,
 }
 
 /// A receiver.

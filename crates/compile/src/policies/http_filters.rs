@@ -84,7 +84,8 @@ pub(crate) fn has_settings(spec: &SpecCompression) -> bool {
     }
 }
 
-fn compression(spec: &SpecCompression) -> Compression {
+/// A way to compress.
+pub(crate) fn compression(spec: &SpecCompression) -> Compression {
     Compression {
         coding: match spec.kind {
             CompressionType::Gzip => ContentCoding::Gzip,

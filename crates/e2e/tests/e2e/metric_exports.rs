@@ -3,6 +3,7 @@
 use pailou_e2e::client::Call;
 use pailou_e2e::collector::{Collector, Mood};
 use pailou_e2e::gateway::{Gateway, Setup};
+use pailou_e2e::python::program;
 use pailou_e2e::{objects, wait};
 use pailou_sim::Sim;
 use serde_json::{Value, json};
@@ -85,6 +86,33 @@ async fn an_envoy_proxy_names_collectors_of_metrics_and_hides_them_from_promethe
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_envoy_proxy_has_the_endpoint_for_prometheus_compressed() {
+    let Some(curl) = program("curl") else { return };
+    let engine = instant("a", "qwen").await;
+    for (kind, coding) in [("Gzip", "gzip"), ("Brotli", "br"), ("Zstd", "zstd")] {
+        let mut list = to_pool(&engine);
+        list[0]["spec"]["infrastructure"] =
+            json!({"parametersRef": {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": "p"}});
+        let spec = json!({"telemetry": {"metrics": {"prometheus": {"compression": {"type": kind}}}}});
+        list.push(objects::object("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", "p", spec));
+        let gateway = Setup::with(list).serve().await;
+        let ask = async |accept: &str| {
+            let call = Call::get("/metrics").host("localhost").header("accept-encoding", accept);
+            call.send(gateway.admin()).await
+        };
+        let (plain, other) = (ask("identity").await, ask("snappy").await);
+        assert_eq!((plain.header("content-encoding"), other.header("content-encoding")), ("", ""), "{kind}");
+        let coded = ask("gzip, br, zstd").await;
+        assert_eq!((coded.header("content-encoding"), coded.header("vary")), (coding, "accept-encoding"));
+        assert!(coded.body.len() < plain.body.len() / 3, "{kind}: {} of {}", coded.body.len(), plain.body.len());
+        let url = format!("http://{}/metrics", gateway.admin());
+        let read = std::process::Command::new(&curl).args(["--silent", "--fail", "--compressed", &url]).output().unwrap();
+        let text = String::from_utf8(read.stdout).unwrap();
+        assert!(text.contains("pailou_requests_active") && text.ends_with("# EOF\n"), "{kind}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,12 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, http::request::Parts};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONTENT_ENCODING, HeaderValue, VARY},
+    http::request::Parts,
+};
 
 use super::{
     assets,
@@ -132,7 +137,7 @@ fn answer_of_process(head: &Parts, peer: IpAddr, state: &AdminState<impl Compone
     };
     match (checked, path) {
         (Err(refusal), _) => refused(refusal),
-        (Ok(()), "/metrics") => content(OPEN_METRICS, AdminBody::text(metrics(component))),
+        (Ok(()), "/metrics") => metrics(head, component),
         (Ok(()), "/status") => json(component.status()),
         (Ok(()), "/limits") => match component.limits(&LimitsPage::of_query(head.uri.query().unwrap_or_default())) {
             Some(page) => json(page),
@@ -142,8 +147,14 @@ fn answer_of_process(head: &Parts, peer: IpAddr, state: &AdminState<impl Compone
     }
 }
 
-fn metrics(component: &impl Component) -> String {
+fn metrics(head: &Parts, component: &impl Component) -> Response<AdminBody> {
     let mut text = String::new();
     component.encode_metrics(&mut text);
-    text
+    let Some((coding, bytes)) = component.proxy().and_then(|proxy| proxy.compress_metrics(&text, &head.headers)) else {
+        return content(OPEN_METRICS, AdminBody::text(text));
+    };
+    let mut response = content(OPEN_METRICS, AdminBody::text(bytes));
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+    response
 }

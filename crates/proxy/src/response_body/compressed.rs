@@ -7,15 +7,12 @@ use std::{
 
 use bytes::Bytes;
 use compression_codecs::EncodeV2;
-use compression_core::util::{PartialBuffer, WriteBuffer};
+use compression_core::util::PartialBuffer;
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
 
 use super::ResponseBody;
-use crate::backend_body::ResponseBodyError;
-
-/// Output made at once, in bytes.
-const OUTPUT: usize = 16 << 10;
+use crate::{backend_body::ResponseBodyError, compression::write};
 
 /// The body of a compressed response. Every piece that comes goes out at once.
 pub(crate) struct Compressed {
@@ -73,30 +70,16 @@ impl Compressed {
         let mut input = PartialBuffer::new(data);
         let mut output = Vec::new();
         while !input.unwritten().is_empty() {
-            self.write(&mut output, |encoder, buffer| encoder.encode(&mut input, buffer).map(|()| true))?;
+            write(&mut *self.encoder, &mut output, |encoder, buffer| encoder.encode(&mut input, buffer).map(|()| true))?;
         }
-        while !self.write(&mut output, |encoder, buffer| encoder.flush(buffer))? {}
+        while !write(&mut *self.encoder, &mut output, |encoder, buffer| encoder.flush(buffer))? {}
         Ok(output)
     }
 
     fn finish(&mut self) -> std::io::Result<Vec<u8>> {
         self.ended = true;
         let mut output = Vec::new();
-        while !self.write(&mut output, |encoder, buffer| encoder.finish(buffer))? {}
+        while !write(&mut *self.encoder, &mut output, |encoder, buffer| encoder.finish(buffer))? {}
         Ok(output)
-    }
-
-    fn write<T>(
-        &mut self,
-        output: &mut Vec<u8>,
-        step: impl FnOnce(&mut dyn EncodeV2, &mut WriteBuffer<'_>) -> std::io::Result<T>,
-    ) -> std::io::Result<T> {
-        let written = output.len();
-        output.resize(written + OUTPUT, 0);
-        let mut buffer = WriteBuffer::new_initialized(&mut output[written..]);
-        let result = step(&mut *self.encoder, &mut buffer);
-        let length = written + buffer.written_len();
-        output.truncate(length);
-        result
     }
 }

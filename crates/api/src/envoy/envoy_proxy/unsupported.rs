@@ -61,22 +61,18 @@ unsupported_fields!(EnvoyProxySpec,
         |spec| any_sink(spec, |sink| sink.open_telemetry.as_ref().is_some_and(|otel| otel.backend_settings.is_some())),
     "telemetry.accessLog.settings[].sinks[].openTelemetry.host" =>
         |spec| any_sink(spec, |sink| sink.open_telemetry.as_ref().is_some_and(|otel| otel.host.is_some())),
-    "telemetry.metrics.prometheus.compression" =>
-        |spec| metrics(spec).and_then(|it| it.prometheus.as_ref()).is_some_and(|it| it.compression.is_some()),
     "telemetry.metrics.sinks[].openTelemetry.backendSettings" =>
         |spec| metrics(spec).is_some_and(|it| it.any_sink(|sink| sink.backend_settings.is_some())),
     "telemetry.metrics.sinks[].openTelemetry.host" =>
         |spec| metrics(spec).is_some_and(|it| it.any_sink(|sink| sink.host.is_some())),
     "telemetry.metrics.matches" => |spec| metrics(spec).is_some_and(|it| it.matches.is_some()),
-    "telemetry.metrics.enableVirtualHostStats" => |spec| metrics(spec).is_some_and(|it| it.enable_virtual_host_stats.is_some()),
-    "telemetry.metrics.enablePerEndpointStats" => |spec| metrics(spec).is_some_and(|it| it.enable_per_endpoint_stats.is_some()),
+    "telemetry.metrics.enableVirtualHostStats" => |spec| metrics(spec).is_some_and(|it| it.enable_virtual_host_stats),
+    "telemetry.metrics.enablePerEndpointStats" => |spec| metrics(spec).is_some_and(|it| it.enable_per_endpoint_stats),
     "telemetry.metrics.enableRequestResponseSizesStats" =>
-        |spec| metrics(spec).is_some_and(|it| it.enable_request_response_sizes_stats.is_some()),
-    "telemetry.metrics.enableGRPCStats" => |spec| metrics(spec).is_some_and(|it| it.enable_grpc_stats.is_some()),
+        |spec| metrics(spec).is_some_and(|it| it.enable_request_response_sizes_stats),
+    "telemetry.metrics.enableGRPCStats" => |spec| metrics(spec).is_some_and(|it| it.enable_grpc_stats),
     "telemetry.metrics.clusterStatName" => |spec| metrics(spec).is_some_and(|it| it.cluster_stat_name.is_some()),
     "telemetry.requestID" => |spec| telemetry(spec).is_some_and(|it| it.request_id.is_some()),
-    "telemetry.tracing.clientSamplingFraction" => |spec| tracing(spec).is_some_and(|it| it.client_sampling_fraction.is_some()),
-    "telemetry.tracing.overallSamplingFraction" => |spec| tracing(spec).is_some_and(|it| it.overall_sampling_fraction.is_some()),
     "telemetry.tracing.customTags" => |spec| tracing(spec).is_some_and(|it| it.custom_tags.is_some()),
     "telemetry.tracing.tags" => |spec| tracing(spec).is_some_and(|it| it.tags.is_some()),
     "telemetry.tracing.spanName" => |spec| tracing(spec).is_some_and(|it| it.span_name.is_some()),

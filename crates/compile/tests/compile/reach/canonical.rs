@@ -36,6 +36,7 @@ pub(crate) fn of_gateway(compiled: &Compiled, gateway: &Name) -> String {
         limit_service: whole.limit_service.clone(),
         metric_sinks: Vec::new(),
         hides_prometheus: false,
+        prometheus_compression: None,
     };
     let mut text = format!("{:?}\n{:?}\n{:?}\n", part.base_models, part.limit_store, part.limit_service);
     dump::ports(&mut text, &part);
