@@ -89,21 +89,19 @@ fn read(
 
 /// The sampler. A rate concerns requests without a parent, as in Envoy: what a client's `traceparent` says goes before it.
 fn sampler(spec: &ProxyTracing, sampler: Option<&TracingSampler>) -> Result<Sampler, String> {
+    let set = |fraction: Option<_>, field, absent| fraction.map_or(Ok(absent), |fraction| ratio(fraction, field));
+    let overall = set(spec.overall_sampling_fraction, "overallSamplingFraction", Ratio::ALL)?;
+    let forced = set(spec.client_sampling_fraction, "clientSamplingFraction", Ratio::NONE)?;
     let Some(sampler) = sampler else {
         let part = match (spec.sampling_rate, spec.sampling_fraction) {
             (Some(_), Some(_)) => return Err("samplingRate: set it or samplingFraction, not both".to_owned()),
             (Some(rate), None) if rate > 100 => return Err("samplingRate: write 0 to 100".to_owned()),
-            (Some(rate), None) => f64::from(rate) / 100.0,
-            (None, Some(fraction)) => part(fraction, "samplingFraction")?,
-            (None, None) => 1.0,
+            (Some(rate), None) => Ratio::new(f64::from(rate) / 100.0),
+            (None, fraction) => set(fraction, "samplingFraction", Ratio::ALL)?,
         };
-        return Ok(Sampler { root: RootSampler::TraceIdRatio(Ratio::new(part)), is_parent_based: true });
+        return Ok(Sampler { root: RootSampler::TraceIdRatio(part), is_parent_based: true, forced, overall });
     };
-    let field = "provider.openTelemetry.sampler.samplingPercentage";
-    let ratio = || match sampler.sampling_percentage {
-        Some(fraction) => part(fraction, field).map(Ratio::new),
-        None => Ok(Ratio::new(1.0)),
-    };
+    let ratio = || set(sampler.sampling_percentage, "provider.openTelemetry.sampler.samplingPercentage", Ratio::ALL);
     let (root, is_parent_based) = match sampler.kind {
         TracingSamplerType::AlwaysOn => (RootSampler::AlwaysOn, false),
         TracingSamplerType::AlwaysOff => (RootSampler::AlwaysOff, false),
@@ -112,17 +110,18 @@ fn sampler(spec: &ProxyTracing, sampler: Option<&TracingSampler>) -> Result<Samp
         TracingSamplerType::ParentBasedAlwaysOff => (RootSampler::AlwaysOff, true),
         TracingSamplerType::ParentBasedTraceIdRatio => (RootSampler::TraceIdRatio(ratio()?), true),
     };
-    Ok(Sampler { root, is_parent_based })
+    // As in Envoy, a sampler decides whatever a client forces.
+    Ok(Sampler { root, is_parent_based, forced: Ratio::NONE, overall })
 }
 
-/// A fraction as a part of 1.
+/// A fraction as a part of all traces.
 ///
 /// # Errors
 /// It is more than 1, or none.
-pub(crate) fn part(fraction: Fraction, field: &str) -> Result<f64, String> {
+pub(crate) fn ratio(fraction: Fraction, field: &str) -> Result<Ratio, String> {
     let Fraction { numerator, denominator } = fraction;
     if denominator == 0 || numerator > denominator {
         return Err(format!("{field}: the numerator is 0 to the denominator, which is 1 or more"));
     }
-    Ok(f64::from(numerator) / f64::from(denominator))
+    Ok(Ratio::new(f64::from(numerator) / f64::from(denominator)))
 }

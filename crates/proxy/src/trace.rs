@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use pailou_snapshot::PathMatch;
 use pailou_telemetry::{
     ids::{SpanId, TraceId},
-    sampling::{Ratio, RootSampler, Sampler},
+    sampling::SamplingOverride,
     trace_context::Traceparent,
 };
 
@@ -62,7 +62,7 @@ impl RequestTrace {
             None => (TraceId::from_random(fastrand::u128(..)), None, false),
         };
         let span_id = SpanId::from_random(fastrand::u64(..));
-        let is_kept = tracer.settings.sampler.keeps(trace_id, context.is_sampled);
+        let is_kept = tracer.settings.sampler.keeps(trace_id, context.is_sampled, || is_forced(map));
         let kept = is_kept.then(|| {
             let trace_state = if propagators.has_trace_context { headers::trace_state(map) } else { String::new() };
             Box::new(KeptTrace { trace_state, ..KeptTrace::default() })
@@ -70,11 +70,10 @@ impl RequestTrace {
         Self { tracer, trace_id, parent, span_id, is_random, is_parent_sampled: context.is_sampled, kept }
     }
 
-    /// Decides anew, by the ratio of the rule that takes the request; `make` makes the data of spans that are kept only now.
-    pub(crate) fn sample(&mut self, ratio: Ratio, map: &HeaderMap, make: impl FnOnce() -> KeptTrace) {
+    /// Decides anew, by what the rule that takes the request sets; `make` makes the data of spans that are kept only now.
+    pub(crate) fn sample(&mut self, set: SamplingOverride, map: &HeaderMap, make: impl FnOnce() -> KeptTrace) {
         let settings = &self.tracer.settings;
-        let sampler = Sampler { root: RootSampler::TraceIdRatio(ratio), is_parent_based: settings.sampler.is_parent_based };
-        if !sampler.keeps(self.trace_id, self.is_parent_sampled) {
+        if !settings.sampler.with(set).keeps(self.trace_id, self.is_parent_sampled, || is_forced(map)) {
             self.kept = None;
         } else if self.kept.is_none() {
             let has_state = settings.propagators.has_trace_context;
@@ -99,4 +98,9 @@ impl RequestTrace {
     fn context_of(&self, span_id: SpanId) -> Traceparent {
         Traceparent { trace_id: self.trace_id, span_id, is_sampled: self.kept.is_some(), is_random: self.is_random }
     }
+}
+
+/// Whether the client forces its trace to be kept, by the header that Envoy reads for that.
+fn is_forced(map: &HeaderMap) -> bool {
+    map.contains_key("x-client-trace-id")
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use pailou_telemetry::sampling::Ratio;
+use pailou_telemetry::sampling::SamplingOverride;
 
 use super::{AdmissionControl, Fraction};
 
@@ -22,8 +22,8 @@ pub struct RulePolicy {
     pub max_body: Option<u64>,
     /// Protocols that connections may be upgraded to (BackendTrafficPolicy `httpUpgrade`), in lower case; `None` allows any.
     pub upgrades: Option<Arc<[Box<str>]>>,
-    /// Part of the requests without a parent whose traces are kept; `None` leaves that to the tracer.
-    pub sampling: Option<Ratio>,
+    /// Parts of the requests whose traces are kept; `None` leaves that to the tracer.
+    pub sampling: Option<SamplingOverride>,
     /// Objects that set these fields, for those who explain; the rule's own comes last.
     pub origins: Arc<[FieldOrigin]>,
 }

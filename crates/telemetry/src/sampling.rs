@@ -11,6 +11,21 @@ pub struct Sampler {
     pub root: RootSampler,
     /// A parent that says whether it is kept decides.
     pub is_parent_based: bool,
+    /// Part that is kept of the requests without a parent whose clients force it.
+    pub forced: Ratio,
+    /// Part of all that is kept at most, whoever has decided.
+    pub overall: Ratio,
+}
+
+/// Parts of a sampler that a rule sets anew; `None` leaves what the sampler has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SamplingOverride {
+    /// Part of the requests without a parent.
+    pub root: Option<Ratio>,
+    /// Part of those whose clients force it.
+    pub forced: Option<Ratio>,
+    /// Part of all.
+    pub overall: Option<Ratio>,
 }
 
 /// Decision on the root of a trace.
@@ -52,6 +67,11 @@ impl fmt::Display for SamplerError {
 impl std::error::Error for SamplerError {}
 
 impl Ratio {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Everything: identities have 63 bits.
+    pub const ALL: Self = Self(1 << 63);
+
     /// A part from 0 to 1; what is beyond is cut.
     pub fn new(part: f64) -> Self {
         // A cast from a float saturates, and makes 0 of what is no number.
@@ -67,7 +87,7 @@ impl Ratio {
 impl Default for Sampler {
     /// OpenTelemetry's: `parentbased_always_on`.
     fn default() -> Self {
-        Self { root: RootSampler::AlwaysOn, is_parent_based: true }
+        Self { root: RootSampler::AlwaysOn, is_parent_based: true, forced: Ratio::NONE, overall: Ratio::ALL }
     }
 }
 
@@ -91,13 +111,32 @@ impl Sampler {
             }
             _ => return Err(SamplerError::Name(name.to_owned())),
         };
-        Ok(Self { root, is_parent_based })
+        Ok(Self { root, is_parent_based, ..Self::default() })
     }
 
-    /// Whether the spans of a request are kept whose parent, if it has one, is kept or not.
-    pub fn keeps(self, trace_id: TraceId, is_parent_sampled: Option<bool>) -> bool {
+    /// The same with what a rule sets anew.
+    #[must_use]
+    pub fn with(self, set: SamplingOverride) -> Self {
+        Self {
+            root: set.root.map_or(self.root, RootSampler::TraceIdRatio),
+            forced: set.forced.unwrap_or(self.forced),
+            overall: set.overall.unwrap_or(self.overall),
+            ..self
+        }
+    }
+
+    /// Whether the spans of a request are kept whose parent, if it has one, is kept or not, and whose client may force it. The trace's identity
+    /// decides at each step, so that the larger part always contains the smaller.
+    pub fn keeps(self, trace_id: TraceId, is_parent_sampled: Option<bool>, is_forced: impl FnOnce() -> bool) -> bool {
+        self.is_selected(trace_id, is_parent_sampled, is_forced) && self.overall.contains(trace_id)
+    }
+
+    fn is_selected(self, trace_id: TraceId, is_parent_sampled: Option<bool>, is_forced: impl FnOnce() -> bool) -> bool {
         if let (true, Some(is_sampled)) = (self.is_parent_based, is_parent_sampled) {
             return is_sampled;
+        }
+        if self.forced != Ratio::NONE && self.forced.contains(trace_id) && is_forced() {
+            return true;
         }
         match self.root {
             RootSampler::AlwaysOn => true,
@@ -145,9 +184,28 @@ mod tests {
             ("traceidratio", [false, false, false]),
         ] {
             let sampler = Sampler::parse(name, Some("0")).unwrap();
-            let decisions = [Some(true), Some(false), None].map(|parent| sampler.keeps(trace(7), parent));
+            let decisions = [Some(true), Some(false), None].map(|parent| sampler.keeps(trace(7), parent, || true));
             assert_eq!(decisions, by_parent, "{name}");
         }
+    }
+
+    #[test]
+    fn a_client_forces_its_part_and_the_overall_part_bounds_all() {
+        let half = || Ratio::new(0.5);
+        let at = |low: u64| TraceId::from_random(u128::from(low) | 1 << 100);
+        let [low, high] = [at(1 << 62), at(3 << 62)];
+        let none = Sampler { root: RootSampler::AlwaysOff, ..Sampler::default() };
+        assert!(!none.keeps(low, None, || unreachable!("nothing asks while clients may force nothing")));
+        let forced = none.with(SamplingOverride { forced: Some(half()), ..SamplingOverride::default() });
+        let kept = |sampler: Sampler, id| {
+            [(None, true), (None, false), (Some(false), true)].map(|(it, yes)| sampler.keeps(id, it, || yes))
+        };
+        assert_eq!(kept(forced, low), [true, false, false], "a parent decides before the client's wish");
+        assert_eq!(kept(forced, high), [false, false, false]);
+        let bound = Sampler::default().with(SamplingOverride { overall: Some(half()), ..SamplingOverride::default() });
+        assert_eq!([low, high].map(|id| bound.keeps(id, Some(true), || true)), [true, false]);
+        let root = SamplingOverride { root: Some(Ratio::NONE), ..SamplingOverride::default() };
+        assert!(!Sampler::default().with(root).keeps(low, None, || true));
     }
 
     #[test]

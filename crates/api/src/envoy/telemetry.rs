@@ -32,12 +32,12 @@ pub struct ProxyTracing {
     /// The same as a fraction.
     #[serde(default)]
     pub sampling_fraction: Option<Fraction>,
-    /// Part of the requests whose clients ask for it that is kept.
+    /// Part that is kept of the requests without a parent whose clients force it by `x-client-trace-id`.
     #[serde(default)]
-    pub client_sampling_fraction: Option<Unsupported>,
+    pub client_sampling_fraction: Option<Fraction>,
     /// Part of all that is kept at most.
     #[serde(default)]
-    pub overall_sampling_fraction: Option<Unsupported>,
+    pub overall_sampling_fraction: Option<Fraction>,
     /// Further attributes (deprecated in favour of `tags`).
     #[serde(default)]
     pub custom_tags: Option<Unsupported>,
@@ -151,10 +151,10 @@ pub struct BackendTelemetry {
 pub struct BackendTracing {
     /// Part of the requests without a parent that is kept.
     pub sampling_fraction: Option<Fraction>,
-    /// Part of the requests whose clients ask for it that is kept.
-    pub client_sampling_fraction: Option<Unsupported>,
+    /// Part that is kept of the requests without a parent whose clients force it by `x-client-trace-id`.
+    pub client_sampling_fraction: Option<Fraction>,
     /// Part of all that is kept at most.
-    pub overall_sampling_fraction: Option<Unsupported>,
+    pub overall_sampling_fraction: Option<Fraction>,
     /// Further attributes (deprecated in favour of `tags`).
     pub custom_tags: Option<Unsupported>,
     /// Further attributes.

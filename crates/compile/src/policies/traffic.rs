@@ -15,7 +15,7 @@ use pailou_snapshot::{
     ActiveCheck, AdmissionControl, CircuitBreaker, ConnectionSettings, FieldOrigin, Fraction, HashSource, HealthChecks, HttpFilter,
     LoadBalancer, PassiveCheck, ProxyProtocolVersion, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts,
 };
-use pailou_telemetry::sampling::Ratio;
+use pailou_telemetry::sampling::SamplingOverride;
 
 use super::{
     super::{gateway_traces, index::Index},
@@ -48,7 +48,7 @@ pub(crate) struct Traffic {
     max_body: Option<u64>,
     admission_control: Option<Arc<AdmissionControl>>,
     upgrades: Option<Arc<[Box<str>]>>,
-    sampling: Option<Ratio>,
+    sampling: Option<SamplingOverride>,
     connection: ConnectionSettings,
     http_filters: Vec<HttpFilter>,
     /// The part for rules.
@@ -168,11 +168,19 @@ impl Traffic {
     }
 }
 
-/// Part of the requests whose traces are kept.
-fn sampling(spec: &BackendTrafficPolicySpec) -> Result<Option<Ratio>, Problem> {
-    let Some(fraction) = spec.telemetry.and_then(|it| it.tracing).and_then(|it| it.sampling_fraction) else { return Ok(None) };
-    let part = gateway_traces::part(fraction, "telemetry.tracing.samplingFraction").map_err(|message| invalid(&message))?;
-    Ok(Some(Ratio::new(part)))
+/// Parts of the requests whose traces are kept.
+fn sampling(spec: &BackendTrafficPolicySpec) -> Result<Option<SamplingOverride>, Problem> {
+    let Some(tracing) = spec.telemetry.and_then(|it| it.tracing) else { return Ok(None) };
+    let read = |fraction: Option<_>, name| {
+        let ratio = |fraction| gateway_traces::ratio(fraction, &format!("telemetry.tracing.{name}"));
+        fraction.map(ratio).transpose().map_err(|message| invalid(&message))
+    };
+    let set = SamplingOverride {
+        root: read(tracing.sampling_fraction, "samplingFraction")?,
+        forced: read(tracing.client_sampling_fraction, "clientSamplingFraction")?,
+        overall: read(tracing.overall_sampling_fraction, "overallSamplingFraction")?,
+    };
+    Ok(Some(set).filter(|set| *set != SamplingOverride::default()))
 }
 
 /// A clock that is switched off where its absence would mean a default: a century, which still can be added to an instant.

@@ -39,6 +39,7 @@ mod succession;
 mod support;
 mod token_limits;
 mod top;
+mod trace_settings;
 mod traces;
 mod traffic;
 mod tries;

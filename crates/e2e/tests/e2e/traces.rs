@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 use crate::support::{engine, events, instant, pool_of};
 
-const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+pub(crate) const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
 /// A gateway that sends its spans at once.
-fn traced(objects: Vec<Value>, url: &str) -> Setup {
+pub(crate) fn traced(objects: Vec<Value>, url: &str) -> Setup {
     let setup = Setup::with(objects).env("OTEL_BSP_SCHEDULE_DELAY", "0");
     setup.env("OTEL_EXPORTER_OTLP_ENDPOINT", url).env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
 }
@@ -29,20 +29,20 @@ fn chat_route(backend: Value) -> Vec<Value> {
     vec![objects::gateway(), objects::route("chat", json!([{"matches": [objects::by_prefix("/v1")], "backendRefs": [backend]}]))]
 }
 
-fn to_engine(engine: &Sim) -> Vec<Value> {
+pub(crate) fn to_engine(engine: &Sim) -> Vec<Value> {
     let mut list = chat_route(objects::to_backend("engine"));
     list.push(objects::backend("engine", &[engine.addr()]));
     list
 }
 
-fn to_pool(engines: &[&Sim]) -> Vec<Value> {
+pub(crate) fn to_pool(engines: &[&Sim]) -> Vec<Value> {
     let mut list = chat_route(objects::to_pool("qwen"));
     list.extend(pool_of("qwen", engines));
     list
 }
 
 /// The spans of a trace once its server span is there.
-async fn trace(collector: &Collector, trace_id: &str) -> (Span, Vec<Span>) {
+pub(crate) async fn trace(collector: &Collector, trace_id: &str) -> (Span, Vec<Span>) {
     let server = collector.span("the request's span", |span| span.trace_id == trace_id && span.kind == 2).await;
     let mut clients = collector.spans();
     clients.retain(|span| span.trace_id == trace_id && span.kind == 3);
@@ -62,7 +62,7 @@ fn object(value: Value) -> BTreeMap<String, Value> {
     serde_json::from_value(value).unwrap()
 }
 
-async fn chat(gateway: &Gateway, parent: &str) -> Reply {
+pub(crate) async fn chat(gateway: &Gateway, parent: &str) -> Reply {
     Call::chat("qwen", "hello").header("traceparent", parent).send(gateway.http()).await
 }
 
@@ -497,7 +497,7 @@ async fn no_prompt_credential_or_header_is_in_a_span() {
 }
 
 /// An EnvoyProxy of the Gateway `gw`, whose spans go to a Backend.
-fn envoy_proxy(collector: &Collector, service: &str, more: Value) -> Vec<Value> {
+pub(crate) fn envoy_proxy(collector: &Collector, service: &str, more: Value) -> Vec<Value> {
     let mut gateway = objects::gateway();
     gateway["spec"]["infrastructure"] =
         json!({"parametersRef": {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": "p"}});

@@ -93,7 +93,7 @@ fn every_variable_has_its_effect() {
     assert_eq!(headers, [("authorization", "Bearer key"), ("x-tenant", "a")]);
     assert!(!format!("{tracing:?}").contains("Bearer"));
     assert_eq!((*timeout, *is_compressed), (Duration::from_secs(3), true));
-    let expected = Sampler { root: RootSampler::TraceIdRatio(Ratio::new(0.25)), is_parent_based: false };
+    let expected = Sampler { root: RootSampler::TraceIdRatio(Ratio::new(0.25)), is_parent_based: false, ..Sampler::default() };
     assert_eq!((tracing.sampler, tracing.propagators), (expected, Propagators::parse("b3").unwrap()));
     let milliseconds = Duration::from_millis;
     let batching = Batching {
@@ -135,7 +135,7 @@ fn what_is_known_beside_it_is_in_force() {
         ("OTEL_TRACES_SAMPLER_ARG", "1%"),
         ("OTEL_PROPAGATORS", "jaeger, b3"),
     ]);
-    let all = Sampler { root: RootSampler::TraceIdRatio(Ratio::new(1.0)), is_parent_based: false };
+    let all = Sampler { root: RootSampler::TraceIdRatio(Ratio::new(1.0)), is_parent_based: false, ..Sampler::default() };
     assert_eq!((tracing.sampler, tracing.propagators), (all, Propagators::parse("b3").unwrap()));
     assert_eq!(tracing.collector.timeout, Duration::from_secs(10));
 }

@@ -76,10 +76,10 @@ async fn pass<'a>(
     state: &mut FilterState,
 ) -> Result<Passage<Admitted>, Error> {
     let rule = &matched.entry.rule;
-    if let (Some(trace), Some(ratio)) = (&mut record.trace, rule.policy.sampling) {
+    if let (Some(trace), Some(set)) = (&mut record.trace, rule.policy.sampling) {
         let port = stage.connection.local.port();
         let make = || KeptTrace { client: Some(stage.client), scheme: stage.scheme, port, ..KeptTrace::default() };
-        trace.sample(ratio, &head.parts.headers, make);
+        trace.sample(set, &head.parts.headers, make);
     }
     record.matched(matched.entry);
     let stage = &Stage { matched: Some(matched), ..*stage };
