@@ -1,8 +1,8 @@
 //! Access logs of Gateways: EnvoyProxy `spec.telemetry.accessLog`, the Gateway's own or its class's.
 
 mod default_format;
-mod format;
-mod operators;
+pub(crate) mod format;
+pub(crate) mod operators;
 mod sinks;
 mod time_format;
 
@@ -106,7 +106,7 @@ impl<'r, 'a, 'c> Reading<'r, 'a, 'c> {
             self.captured.all_request |= request;
             self.captured.all_response |= response;
         }
-        AccessLogs { logs, captured: std::mem::take(&mut self.captured) }
+        AccessLogs { logs, captured: Arc::new(std::mem::take(&mut self.captured)) }
     }
 
     /// Reads one log. A receiver that cannot be had costs itself alone.

@@ -15,6 +15,7 @@ use pailou_telemetry::{
 
 use crate::{
     clusters::Clusters,
+    custom_spans::{self, CustomFields},
     gateway::{GatewayState, Gateways},
     index::Index,
     parameters,
@@ -83,6 +84,11 @@ fn read(
             telemetry_collector::headers(&otel.headers, "provider.openTelemetry.headers")?,
         ),
         batching: Batching::default(),
+        custom: custom_spans::read(CustomFields {
+            custom_tags: &spec.custom_tags,
+            tags: &spec.tags,
+            span_name: spec.span_name.as_ref(),
+        })?,
     };
     Ok((tracing, clusters))
 }

@@ -61,6 +61,7 @@ pub(crate) mod attach;
 mod compile_route;
 pub(crate) mod connections;
 mod custom_body;
+mod custom_spans;
 mod ext_proc;
 mod extension;
 mod external_auth;

@@ -43,6 +43,7 @@ pub(crate) fn read(variables: &Variables<'_>) -> Result<Option<Tracing>, Error> 
         propagators: propagators(&variables),
         resource: resource::read(&variables),
         collector: collector(&variables)?,
+        custom: None,
         batching: Batching {
             schedule_delay: milliseconds("OTEL_BSP_SCHEDULE_DELAY", defaults.schedule_delay),
             max_queue_size,

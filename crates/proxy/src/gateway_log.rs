@@ -12,12 +12,11 @@ use std::{cell::RefCell, sync::Arc};
 
 use pailou_snapshot::{AccessLog, LogFormat, LogScope, PortKey};
 
-use self::facts::Facts;
+pub(crate) use self::{facts::Facts, line::text_of, operator::GRPC_STATUSES};
 use crate::{
     access_log::AccessLog as ProcessLog,
     context::Context,
-    gateway_logs::{self, LogTarget, RunningLogs, RunningSink},
-    log_notes::LogNotes,
+    gateway_logs::{self, LogTarget, LoggedRequest, RunningLogs, RunningSink},
     request_record::RequestRecord,
     server::{HandshakeFailure, Violation},
     session_record::SessionRecord,
@@ -57,8 +56,8 @@ impl EventKind {
 }
 
 /// Writes the lines of a request that took `duration`, and of its attempts.
-pub(crate) fn write_request(record: &RequestRecord, notes: &LogNotes, duration: std::time::Duration) {
-    let logs = &notes.logs;
+pub(crate) fn write_request(record: &RequestRecord, logged: &LoggedRequest, duration: std::time::Duration) {
+    let LoggedRequest { logs, notes } = logged;
     if notes.wants_attempts() {
         for attempt in &record.attempt_records {
             write(logs, EventKind::Upstream, &Facts::of_attempt(record, notes, attempt, duration));

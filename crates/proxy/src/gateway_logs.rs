@@ -21,6 +21,7 @@ use crate::{
     envelope::Envelope,
     export_queue::{ExportQueue, ExportStats, OpenQueue},
     line_writer::LineWriter,
+    request_notes::RequestNotes,
     rotated_file::RotatedFile,
     running_queues::RunningQueues,
 };
@@ -50,6 +51,12 @@ pub(crate) struct RunningLogs {
     pub(crate) sinks: Vec<Vec<RunningSink>>,
     /// Attributes that records have for the pod.
     pub(crate) of_pod: Vec<(&'static str, String)>,
+}
+
+/// Logs of a request's Gateway, and what they need of the request.
+pub(crate) struct LoggedRequest {
+    pub(crate) logs: Arc<RunningLogs>,
+    pub(crate) notes: RequestNotes,
 }
 
 /// Access log of a request or a connection; `T` goes with a Gateway's own.

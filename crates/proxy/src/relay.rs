@@ -119,8 +119,8 @@ impl Relay {
                 match frame.data_ref() {
                     Some(data) => self.passed(data),
                     None => {
-                        if let (Some(notes), Some(trailers)) = (self.record.log_notes(), frame.trailers_ref()) {
-                            notes.keep_trailers(trailers);
+                        if let Some(trailers) = frame.trailers_ref() {
+                            self.record.keep_trailers(trailers);
                         }
                         self.guards.iter_mut().zip(frame.trailers_ref()).for_each(|(guards, trailers)| guards.trailers(trailers))
                     }

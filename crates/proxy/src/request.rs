@@ -17,6 +17,7 @@ mod listener;
 mod log_target;
 mod mirroring;
 mod models;
+mod notes;
 mod outgoing;
 mod picker;
 mod pool_headers;
@@ -142,7 +143,7 @@ async fn answer(
             filter::response(&mut state, connection, audience, &mut response, Source::Local("")).await;
             record.head(response.status());
             stamp_receipt(&mut record, &mut response);
-            log_target::answered(&mut record, response.headers());
+            record.keep_response(response.headers());
             record.settle();
             response
         }
@@ -169,7 +170,7 @@ async fn answer(
                 answer::flag(response.headers_mut(), error.flag);
             }
             stamp_receipt(&mut record, &mut response);
-            log_target::answered(&mut record, response.headers());
+            record.keep_response(response.headers());
             record.settle();
             response
         }
@@ -208,9 +209,7 @@ async fn serve(
     }
     state.envoy_headers = policy.envoy_headers;
     let client = prepare(head, listener, connection)?;
-    if let Some(notes) = record.log_notes() {
-        log_target::prepared(notes, client, policy, head);
-    }
+    record.note(|notes| notes::prepared(notes, client, policy, head));
     if let Some(location) = head.normalize_path(policy.path)? {
         return Ok(Served::Here(redirect::to_normal_path(location)));
     }
@@ -223,9 +222,7 @@ async fn serve(
     if let Some(kept) = record.kept_trace() {
         (kept.client, kept.scheme) = (Some(client), scheme);
     }
-    if let Some(notes) = record.log_notes() {
-        notes.origin.scheme = scheme;
-    }
+    record.note(|notes| notes.origin.scheme = scheme);
     let started = Instant::from_std(record.started);
     let deadline = policy.timeouts.max_stream.map(|limit| started + limit);
     let (place, store_budget) = (ClientPlace::default(), StoreBudget::default());

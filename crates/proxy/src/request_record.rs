@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pailou_ai::usage::Usage;
 use pailou_limits::{LlmCosts, Tokens};
 use pailou_snapshot::{ListenerName, PathMatch, RouteMatch, Rule};
@@ -15,9 +15,10 @@ use crate::{
     attempt_record::AttemptRecord,
     cluster::ClusterState,
     error::{Error, Flag},
-    gateway_logs::LogTarget,
-    log_notes::LogNotes,
+    gateway_logs::{LogTarget, LoggedRequest},
+    prefill_record::PrefillRecord,
     receipt_trail::Trail,
+    request_notes::RequestNotes,
     running_call::RunningCall,
     trace::{KeptTrace, RequestTrace},
 };
@@ -84,6 +85,8 @@ pub struct RequestRecord {
     pub(crate) attempt_since: Option<Instant>,
     /// The attempts, where the request's spans are kept.
     pub(crate) attempt_records: Vec<AttemptRecord>,
+    /// Prefills at other endpoints, where the request's spans are kept.
+    pub(crate) prefill_records: Vec<PrefillRecord>,
     /// Its trace, where its Gateway has traces.
     pub(crate) trace: Option<RequestTrace>,
     /// Bytes of the request's body, where it was read; else as announced.
@@ -115,7 +118,7 @@ pub struct RequestRecord {
     /// Notes for its receipt.
     pub(crate) trail: Trail,
     /// The access log that it goes to.
-    pub(crate) log_target: LogTarget<Box<LogNotes>>,
+    pub(crate) log_target: LogTarget<Box<LoggedRequest>>,
 }
 
 impl RequestRecord {
@@ -147,6 +150,7 @@ impl RequestRecord {
             attempts: 0,
             attempt_since: None,
             attempt_records: Vec::new(),
+            prefill_records: Vec::new(),
             trace: None,
             request_bytes: 0,
             response_bytes: 0,
@@ -179,11 +183,34 @@ impl RequestRecord {
         self.trace.as_mut()?.kept.as_deref_mut()
     }
 
-    /// Notes for its Gateway's own access logs, if it has any.
-    pub(crate) fn log_notes(&mut self) -> Option<&mut LogNotes> {
-        match &mut self.log_target {
-            LogTarget::Own(notes) => Some(notes),
-            LogTarget::Process | LogTarget::Off => None,
+    /// Whether its Gateway's own access logs have lines of attempts.
+    pub(crate) fn logs_attempts(&self) -> bool {
+        matches!(&self.log_target, LogTarget::Own(logged) if logged.notes.wants_attempts())
+    }
+
+    /// Changes its notes: those for its Gateway's own access logs, and those for names and attributes of its spans.
+    pub(crate) fn note(&mut self, mut change: impl FnMut(&mut RequestNotes)) {
+        if let LogTarget::Own(logged) = &mut self.log_target {
+            change(&mut logged.notes);
+        }
+        if let Some(kept) = self.kept_trace() {
+            kept.custom.iter_mut().for_each(|custom| change(&mut custom.notes));
+        }
+    }
+
+    /// Keeps what logs and spans have of a response's head.
+    pub(crate) fn keep_response(&mut self, map: &HeaderMap) {
+        self.note(|notes| notes.keep_response(map));
+        if let Some(kept) = self.kept_trace() {
+            kept.keep_grpc_status(map);
+        }
+    }
+
+    /// Keeps what logs and spans have of a response's trailers.
+    pub(crate) fn keep_trailers(&mut self, map: &HeaderMap) {
+        self.note(|notes| notes.keep_trailers(map));
+        if let Some(kept) = self.kept_trace() {
+            kept.keep_grpc_status(map);
         }
     }
 

@@ -3,8 +3,11 @@
 //! Attributes are those of OpenTelemetry's conventions for HTTP and generative AI. No text of a prompt, an answer or a header is among them.
 
 mod attributes;
+mod custom;
+mod grpc;
 mod model_call;
 mod names;
+mod prefill;
 
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ use self::{
 use crate::{
     attempt_record::AttemptRecord,
     error::Flag,
+    gateway_log::Facts,
     http_attributes::method,
     request_record::RequestRecord,
     trace::{KeptTrace, RequestTrace},
@@ -31,10 +35,14 @@ pub(crate) fn append(record: &RequestRecord, duration: Duration) {
     let Some(trace) = &record.trace else { return };
     let Some(kept) = &trace.kept else { return };
     let request = Request { record, trace, kept, begin: unix_nanos(record), duration };
-    trace.tracer.queue.append(1 + record.attempt_records.len() as u64, |out| {
+    let count = 1 + record.attempt_records.len() + record.prefill_records.len();
+    trace.tracer.queue.append(count as u64, |out| {
         request.append_server(out);
         for number in 0..record.attempt_records.len() {
             request.append_client(out, number);
+        }
+        for prefill in &record.prefill_records {
+            request.append_prefill(out, prefill);
         }
     });
 }
@@ -64,8 +72,13 @@ impl Request<'_> {
             end: self.at(self.duration),
         };
         let (name, original) = method(&record.method);
+        let facts = |notes| Facts::of_request(record, notes, self.duration);
+        let custom = custom::name(kept, |spans| spans.request_name.as_ref(), facts);
         // `{method} {http.route}`.
         let write_name = |text: &mut TextWriter<'_>| {
+            if let Some(custom) = &custom {
+                return text.push(custom);
+            }
             text.push(name);
             if let Some(route) = &kept.route {
                 text.push(" ");
@@ -90,6 +103,8 @@ impl Request<'_> {
             if let Some(status) = record.status {
                 attributes.number("http.response.status_code", status.as_u16().into());
             }
+            grpc::append(attributes, kept.grpc_status);
+            custom::append(kept, attributes, facts);
             self.append_gateway(span);
             self.append_picks(span);
             self.append_error(span);
@@ -136,12 +151,14 @@ impl Request<'_> {
         let is_server_error = record.status.map_or(record.flag != Some(Flag::ClientGone), |status| status.is_server_error());
         // One that broke off after its head, unless the client left.
         let is_broken = record.flag.is_some_and(|flag| flag != Flag::ClientGone) && record.status.is_some_and(|it| it.is_success());
-        match (record.flag, record.status) {
-            (Some(flag), _) => span.attributes().text("error.type", flag.code()),
-            (None, Some(status)) if is_server_error => span.attributes().text("error.type", status.as_str()),
-            (None, _) => {}
+        let of_grpc = grpc::error(self.kept.grpc_status, SpanKind::Server);
+        match (record.flag, record.status, of_grpc) {
+            (Some(flag), ..) => span.attributes().text("error.type", flag.code()),
+            (None, Some(status), _) if is_server_error => span.attributes().text("error.type", status.as_str()),
+            (None, _, Some(name)) => span.attributes().text("error.type", name),
+            (None, ..) => {}
         }
-        if is_server_error || is_broken {
+        if is_server_error || is_broken || of_grpc.is_some() {
             span.fail();
         }
     }
@@ -165,10 +182,14 @@ impl Request<'_> {
         };
         let call = ModelCall::of(record, kept, attempt, is_relayed);
         let (name, original) = method(&record.method);
-        let write_name = |text: &mut TextWriter<'_>| match &call {
-            Some(call) => call.push_name(text),
-            None => text.push(name),
+        let facts = |notes| Facts::of_attempt(record, notes, attempt, self.duration);
+        let custom = custom::name(kept, |spans| spans.attempt_name.as_ref(), facts);
+        let write_name = |text: &mut TextWriter<'_>| match (&custom, &call) {
+            (Some(custom), _) => text.push(custom),
+            (None, Some(call)) => call.push_name(text),
+            (None, None) => text.push(name),
         };
+        let grpc_status = kept.grpc_status.filter(|_| is_relayed);
         append_span(out, &head, write_name, |span| {
             let attributes = span.attributes();
             attributes.text("http.request.method", name);
@@ -183,14 +204,21 @@ impl Request<'_> {
             if let Some(call) = &call {
                 call.append(attributes);
             }
+            if let Some(endpoint) = record.prefill_endpoint.as_deref().filter(|_| is_relayed) {
+                attributes.text("pailou.role", "decode");
+                attributes.text("pailou.prefill.endpoint", endpoint);
+            }
+            grpc::append(attributes, grpc_status);
+            custom::append(kept, attributes, facts);
             // One that was under way at the request's end ended with it.
             let flag = attempt.flag.or(if is_relayed || attempt.took.is_none() { record.flag } else { None });
-            match (flag, attempt.status) {
-                (Some(flag), _) => attributes.text("error.type", flag.code()),
-                (None, Some(status)) if status.is_client_error() || status.is_server_error() => {
+            match (flag, attempt.status, grpc::error(grpc_status, SpanKind::Client)) {
+                (Some(flag), ..) => attributes.text("error.type", flag.code()),
+                (None, Some(status), _) if status.is_client_error() || status.is_server_error() => {
                     attributes.text("error.type", status.as_str());
                 }
-                (None, _) => return,
+                (None, _, Some(name)) => attributes.text("error.type", name),
+                (None, ..) => return,
             }
             if flag != Some(Flag::ClientGone) {
                 span.fail();

@@ -5,14 +5,14 @@ mod headers;
 use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName};
-use pailou_snapshot::PathMatch;
+use pailou_snapshot::{CustomSpans, PathMatch};
 use pailou_telemetry::{
     ids::{SpanId, TraceId},
     sampling::SamplingOverride,
     trace_context::Traceparent,
 };
 
-use crate::tracer::Tracer;
+use crate::{request_notes::RequestNotes, tracer::Tracer};
 
 /// Trace of a request whose Gateway has traces.
 pub(crate) struct RequestTrace {
@@ -50,6 +50,26 @@ pub(crate) struct KeptTrace {
     pub(crate) response_model: Option<Box<str>>,
     /// Why the model ended its answer.
     pub(crate) finish_reason: Option<Box<str>>,
+    /// Status of gRPC, of the response's head or of its trailers.
+    pub(crate) grpc_status: Option<u8>,
+    /// Names and attributes by the configuration: the tracer's, and then the rule's.
+    pub(crate) custom: Vec<CustomNotes>,
+}
+
+/// Names and attributes of spans by the configuration, and what they need of the request.
+pub(crate) struct CustomNotes {
+    pub(crate) spans: Arc<CustomSpans>,
+    /// They are of the rule, and go before those of the tracer.
+    pub(crate) is_of_rule: bool,
+    pub(crate) notes: RequestNotes,
+}
+
+impl KeptTrace {
+    /// Keeps the status of gRPC, if there is one.
+    pub(crate) fn keep_grpc_status(&mut self, map: &HeaderMap) {
+        let status = map.get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
+        self.grpc_status = status.or(self.grpc_status);
+    }
 }
 
 impl RequestTrace {

@@ -142,6 +142,7 @@ mod tests {
                 is_compressed: false,
             },
             batching: Batching::default(),
+            custom: None,
         })
     }
 

@@ -26,7 +26,7 @@ pub struct AccessLogs {
     /// Each by itself.
     pub logs: Vec<AccessLog>,
     /// Parts of a request to keep until it ends.
-    pub captured: Captured,
+    pub captured: Arc<Captured>,
 }
 
 /// One log.

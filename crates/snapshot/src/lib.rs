@@ -94,7 +94,9 @@ pub use secret::{HiddenText, SecretValue};
 pub use secret_name::{is_secret_name, is_secret_value, without_query, without_query_of_url};
 pub use session::{SessionCarrier, SessionPersistence};
 pub use tls::{AltNameKind, AltNameMatch, ClientCertificates, ClientTrust, Roots, San, ServerTls, TlsVersion, UpstreamTls};
-pub use tracing::{Batching, Collector, CollectorTarget, CollectorUrl, ListenerTracing, OtlpProtocol, Tracing};
+pub use tracing::{
+    Batching, Collector, CollectorTarget, CollectorUrl, CustomSpans, ListenerTracing, OtlpProtocol, SpanTag, Tracing,
+};
 pub use weight::at_point;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 use pailou_telemetry::sampling::SamplingOverride;
 
-use super::{AdmissionControl, Fraction};
+use super::{AdmissionControl, CustomSpans, Fraction};
 
 /// Settings of a rule's requests. Rules with the same settings share one value: thousands may.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,8 @@ pub struct RulePolicy {
     pub upgrades: Option<Arc<[Box<str>]>>,
     /// Parts of the requests whose traces are kept; `None` leaves that to the tracer.
     pub sampling: Option<SamplingOverride>,
+    /// Names and attributes that go before those of the tracer.
+    pub spans: Option<Arc<CustomSpans>>,
     /// Objects that set these fields, for those who explain; the rule's own comes last.
     pub origins: Arc<[FieldOrigin]>,
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use pailou_telemetry::{export::Resource, propagators::Propagators, sampling::Sampler};
 
-use super::{ClusterKey, UpstreamTls};
+use super::{Captured, ClusterKey, LogText, UpstreamTls};
 
 /// Traces of a listener's requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,32 @@ pub struct Tracing {
     pub collector: Collector,
     /// Bounds of what waits for the collector.
     pub batching: Batching,
+    /// Names and attributes that the configuration gives its spans, where it does.
+    pub custom: Option<Arc<CustomSpans>>,
+}
+
+/// Names and attributes that the configuration gives spans.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CustomSpans {
+    /// Name of a request's span; an empty one is the gateway's own.
+    pub request_name: Option<LogText>,
+    /// Name of an attempt's span.
+    pub attempt_name: Option<LogText>,
+    /// Attributes of both, each name once.
+    pub tags: Vec<SpanTag>,
+    /// Parts of a request that these name, to be kept until the end.
+    pub captured: Arc<Captured>,
+}
+
+/// An attribute that the configuration gives spans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpanTag {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its value; an empty one is none.
+    pub value: LogText,
+    /// The value in place of an empty one.
+    pub default: Option<Box<str>>,
 }
 
 /// A collector that speaks OTLP.

@@ -135,8 +135,9 @@ impl BackendTrafficPolicySpec {
         self.http2.as_ref().and_then(|http2| http2.connection_keepalive.as_ref()).is_some_and(is_set)
     }
 
-    fn tracing(&self, is_set: impl Fn(&BackendTracing) -> bool) -> bool {
-        self.telemetry.and_then(|it| it.tracing).is_some_and(|tracing| is_set(&tracing))
+    /// Traces of the policy's requests.
+    pub fn tracing(&self) -> Option<&BackendTracing> {
+        self.telemetry.as_ref()?.tracing.as_ref()
     }
 
     /// `targetRef` and `targetRefs` together, without repetitions.
@@ -152,10 +153,7 @@ unsupported_fields!(BackendTrafficPolicySpec,
     "http2.connectionKeepalive.intervalJitter" => |spec| spec.keepalive(|it| it.interval_jitter.is_some()),
     "http2.connectionKeepalive.idleInterval" => |spec| spec.keepalive(|it| it.idle_interval.is_some()),
     "httpUpgrade[] of type CONNECT" => |spec| spec.http_upgrade.iter().any(ProtocolUpgrade::is_connect),
-    "telemetry.metrics" => |spec| spec.telemetry.is_some_and(|it| it.metrics.is_some()),
-    "telemetry.tracing.customTags" => |spec| spec.tracing(|it| it.custom_tags.is_some()),
-    "telemetry.tracing.tags" => |spec| spec.tracing(|it| it.tags.is_some()),
-    "telemetry.tracing.spanName" => |spec| spec.tracing(|it| it.span_name.is_some()),
+    "telemetry.metrics" => |spec| spec.telemetry.as_ref().is_some_and(|it| it.metrics.is_some()),
     "routingType" => |spec| spec.routing_type.is_some(),
     "loadBalancer.zoneAware" => |spec| spec.load_balancer.as_ref().is_some_and(|it| it.zone_aware.is_some()),
     "loadBalancer.endpointOverride" =>

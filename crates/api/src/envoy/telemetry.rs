@@ -40,15 +40,69 @@ pub struct ProxyTracing {
     pub overall_sampling_fraction: Option<Fraction>,
     /// Further attributes (deprecated in favour of `tags`).
     #[serde(default)]
-    pub custom_tags: Option<Unsupported>,
-    /// Further attributes.
+    pub custom_tags: BTreeMap<String, CustomTag>,
+    /// Further attributes: texts with command operators. They take the place of `customTags` of the same name.
     #[serde(default)]
-    pub tags: Option<Unsupported>,
+    pub tags: BTreeMap<String, String>,
     /// Names of spans.
     #[serde(default)]
-    pub span_name: Option<Unsupported>,
+    pub span_name: Option<TracingSpanName>,
     /// Receiver of spans.
     pub provider: TracingProvider,
+}
+
+/// A further attribute of spans.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CustomTag {
+    /// Source of its value.
+    #[serde(rename = "type")]
+    pub kind: CustomTagType,
+    /// The value, of type `Literal`.
+    pub literal: Option<LiteralTag>,
+    /// A variable of the proxy, of type `Environment`.
+    pub environment: Option<NamedTag>,
+    /// A header, of type `RequestHeader`.
+    pub request_header: Option<NamedTag>,
+}
+
+/// Source of an attribute's value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum CustomTagType {
+    /// The configuration.
+    #[default]
+    Literal,
+    /// The proxy's environment.
+    Environment,
+    /// The request.
+    RequestHeader,
+}
+
+/// A value.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LiteralTag {
+    /// Itself.
+    pub value: String,
+}
+
+/// A variable or a header.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedTag {
+    /// Its name.
+    pub name: String,
+    /// The value where it is absent; without, there is no attribute.
+    #[serde(default)]
+    pub default_value: Option<String>,
+}
+
+/// Names of spans: texts with command operators. An empty one leaves the gateway's own name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TracingSpanName {
+    /// Of the request as the client sent it.
+    pub client: String,
+    /// Of attempts at backends.
+    pub server: String,
 }
 
 /// Receiver of spans.
@@ -136,7 +190,7 @@ pub enum TracingSamplerType {
 }
 
 /// BackendTrafficPolicy `telemetry`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct BackendTelemetry {
     /// Traces of the requests that the policy is for.
@@ -146,7 +200,7 @@ pub struct BackendTelemetry {
 }
 
 /// Traces of the requests that a policy is for. What is absent is as the EnvoyProxy has it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackendTracing {
     /// Part of the requests without a parent that is kept.
@@ -156,9 +210,9 @@ pub struct BackendTracing {
     /// Part of all that is kept at most.
     pub overall_sampling_fraction: Option<Fraction>,
     /// Further attributes (deprecated in favour of `tags`).
-    pub custom_tags: Option<Unsupported>,
-    /// Further attributes.
-    pub tags: Option<Unsupported>,
+    pub custom_tags: BTreeMap<String, CustomTag>,
+    /// Further attributes: texts with command operators. They take the place of `customTags` of the same name.
+    pub tags: BTreeMap<String, String>,
     /// Names of spans.
-    pub span_name: Option<Unsupported>,
+    pub span_name: Option<TracingSpanName>,
 }

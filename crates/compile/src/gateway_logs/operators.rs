@@ -171,15 +171,20 @@ pub(super) fn read(written: &Written<'_>, captured: &mut Captured) -> Result<Log
             captured.query = true;
             Ok(LogOperator::QueryParameter(name.into()))
         }
-        "ENVIRONMENT" => {
-            let name = needs("NAME")?;
-            match is_secret_name(name) || name.contains("HEADERS") {
-                true => Err(format!("%ENVIRONMENT({name})%: values of this name may be credentials, which no log gets")),
-                false => Ok(LogOperator::Environment(name.into())),
-            }
-        }
+        "ENVIRONMENT" => environment(needs("NAME")?),
         "DYNAMIC_METADATA" => metadata(needs("pailou:model")?),
         _ => Err(format!("%{name}% is no command operator that is supported")),
+    }
+}
+
+/// A variable of the environment.
+///
+/// # Errors
+/// Its value may be a credential.
+pub(crate) fn environment(name: &str) -> Result<LogOperator, String> {
+    match is_secret_name(name) || name.contains("HEADERS") {
+        true => Err(format!("%ENVIRONMENT({name})%: values of this name may be credentials, which no log gets")),
+        false => Ok(LogOperator::Environment(name.into())),
     }
 }
 
@@ -191,7 +196,11 @@ fn either(argument: &str, mut read: impl FnMut(&str) -> Result<LogOperator, Stri
     }
 }
 
-fn request(name: &str, captured: &mut Captured) -> Result<LogOperator, String> {
+/// A header of the request.
+///
+/// # Errors
+/// It is no name of a header.
+pub(crate) fn request(name: &str, captured: &mut Captured) -> Result<LogOperator, String> {
     Ok(match name.to_ascii_lowercase().as_str() {
         ":method" => LogOperator::Method,
         ":path" => LogOperator::Path,

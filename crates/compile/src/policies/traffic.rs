@@ -12,13 +12,18 @@ use pailou_api::envoy::{
     retry::{Retry as SpecRetry, RetryTrigger as SpecTrigger},
 };
 use pailou_snapshot::{
-    ActiveCheck, AdmissionControl, CircuitBreaker, ConnectionSettings, FieldOrigin, Fraction, HashSource, HealthChecks, HttpFilter,
-    LoadBalancer, PassiveCheck, ProxyProtocolVersion, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts,
+    ActiveCheck, AdmissionControl, CircuitBreaker, ConnectionSettings, CustomSpans, FieldOrigin, Fraction, HashSource,
+    HealthChecks, HttpFilter, LoadBalancer, PassiveCheck, ProxyProtocolVersion, Retry, RetryBudget, RetryTrigger, RulePolicy,
+    Timeouts,
 };
 use pailou_telemetry::sampling::SamplingOverride;
 
 use super::{
-    super::{gateway_traces, index::Index},
+    super::{
+        custom_spans::{self, CustomFields},
+        gateway_traces,
+        index::Index,
+    },
     admission_control, connection, health,
     http_filters::{self, Sources},
     tcp_keepalive,
@@ -49,6 +54,7 @@ pub(crate) struct Traffic {
     admission_control: Option<Arc<AdmissionControl>>,
     upgrades: Option<Arc<[Box<str>]>>,
     sampling: Option<SamplingOverride>,
+    spans: Option<Arc<CustomSpans>>,
     connection: ConnectionSettings,
     http_filters: Vec<HttpFilter>,
     /// The part for rules.
@@ -94,6 +100,7 @@ impl Traffic {
         traffic.admission_control = spec.admission_control.as_ref().map(admission_control::read).transpose()?.map(Arc::new);
         traffic.upgrades = upgrades(spec);
         traffic.sampling = sampling(spec)?;
+        traffic.spans = spans(spec)?;
         traffic.connection = connection::read(spec)?;
         traffic.http_filters = http_filters::of_policy(index, spec, sources)?;
         Ok(traffic.finished())
@@ -107,6 +114,7 @@ impl Traffic {
             admission_control: self.admission_control.clone(),
             upgrades: self.upgrades.clone(),
             sampling: self.sampling,
+            spans: self.spans.clone(),
             max_body: self.max_body,
             origins: Arc::default(),
         });
@@ -170,7 +178,7 @@ impl Traffic {
 
 /// Parts of the requests whose traces are kept.
 fn sampling(spec: &BackendTrafficPolicySpec) -> Result<Option<SamplingOverride>, Problem> {
-    let Some(tracing) = spec.telemetry.and_then(|it| it.tracing) else { return Ok(None) };
+    let Some(tracing) = spec.tracing() else { return Ok(None) };
     let read = |fraction: Option<_>, name| {
         let ratio = |fraction| gateway_traces::ratio(fraction, &format!("telemetry.tracing.{name}"));
         fraction.map(ratio).transpose().map_err(|message| invalid(&message))
@@ -181,6 +189,14 @@ fn sampling(spec: &BackendTrafficPolicySpec) -> Result<Option<SamplingOverride>,
         overall: read(tracing.overall_sampling_fraction, "overallSamplingFraction")?,
     };
     Ok(Some(set).filter(|set| *set != SamplingOverride::default()))
+}
+
+/// Names and attributes of the requests' spans.
+fn spans(spec: &BackendTrafficPolicySpec) -> Result<Option<Arc<CustomSpans>>, Problem> {
+    let Some(tracing) = spec.tracing() else { return Ok(None) };
+    let (custom_tags, tags, span_name) = (&tracing.custom_tags, &tracing.tags, tracing.span_name.as_ref());
+    let read = custom_spans::read(CustomFields { custom_tags, tags, span_name });
+    read.map_err(|message| invalid(&format!("telemetry.tracing.{message}")))
 }
 
 /// A clock that is switched off where its absence would mean a default: a century, which still can be added to an instant.

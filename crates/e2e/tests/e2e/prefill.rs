@@ -3,6 +3,7 @@
 mod bodies;
 mod failures;
 mod sidecar;
+mod spans;
 
 use std::net::SocketAddr;
 use std::time::Duration;

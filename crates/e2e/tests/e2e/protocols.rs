@@ -137,7 +137,7 @@ async fn websockets_pass_both_ways() {
 }
 
 /// A gRPC server by hand: it sends the message back, then a status and a detail as trailers.
-async fn grpc_server() -> std::net::SocketAddr {
+pub(crate) async fn grpc_server() -> std::net::SocketAddr {
     let listener = TcpListener::bind((loopback(), 8000)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

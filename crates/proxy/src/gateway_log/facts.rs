@@ -11,7 +11,7 @@ use crate::{
     attempt_record::AttemptRecord,
     cluster::ClusterState,
     error::Flag,
-    log_notes::LogNotes,
+    request_notes::RequestNotes,
     request_record::RequestRecord,
     server::{HandshakeFailure, Violation},
     session_record::SessionRecord,
@@ -29,7 +29,7 @@ pub(crate) struct Facts<'a> {
     pub(super) duration: Duration,
     /// From its beginning to the response's head.
     pub(super) head_after: Option<Duration>,
-    pub(super) request: Option<(&'a RequestRecord, &'a LogNotes)>,
+    pub(super) request: Option<(&'a RequestRecord, &'a RequestNotes)>,
     pub(super) protocol: Option<&'static str>,
     /// The connection's other end.
     pub(super) peer: SocketAddr,
@@ -82,7 +82,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Facts of a request that took `duration`.
-    pub(super) fn of_request(record: &'a RequestRecord, notes: &'a LogNotes, duration: Duration) -> Self {
+    pub(crate) fn of_request(record: &'a RequestRecord, notes: &'a RequestNotes, duration: Duration) -> Self {
         let client = notes.client.filter(|client| *client != record.peer.ip()).map(|client| SocketAddr::new(client, 0));
         Self {
             duration,
@@ -109,9 +109,9 @@ impl<'a> Facts<'a> {
     }
 
     /// Facts of an attempt of a request that took `duration`.
-    pub(super) fn of_attempt(
+    pub(crate) fn of_attempt(
         record: &'a RequestRecord,
-        notes: &'a LogNotes,
+        notes: &'a RequestNotes,
         attempt: &'a AttemptRecord,
         duration: Duration,
     ) -> Self {

@@ -51,14 +51,20 @@ fn quoted(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
 }
 
-/// A text with the values of its operators, `-` for those that are absent. Control characters of values become spaces, so that a line stays one.
+/// A text of a line: absent values are `-`.
 pub(super) fn shown(text: &LogText, facts: &Facts<'_>) -> String {
+    text_of(text, facts, "-")
+}
+
+/// A text with the values of its operators, and another text for those that are absent. Control characters of values become spaces, so that a
+/// line stays one.
+pub(crate) fn text_of(text: &LogText, facts: &Facts<'_>, absent: &str) -> String {
     let mut out = String::new();
     for part in &text.0 {
         match part {
             LogPart::Text(text) => out.push_str(text),
             LogPart::Operator(operator, length) => match value(operator, facts) {
-                None => out.push('-'),
+                None => out.push_str(absent),
                 Some(Value::Text(text)) => {
                     out.extend(cut(&text, *length).chars().map(|letter| if letter.is_control() { ' ' } else { letter }));
                 }

@@ -19,7 +19,7 @@ use pailou_snapshot::{
 };
 
 use super::{facts::Facts, flags};
-use crate::{error::Flag, log_notes::LogNotes, request_record::RequestRecord};
+use crate::{error::Flag, request_notes::RequestNotes, request_record::RequestRecord};
 
 /// Written in place of a credential.
 const REDACTED: &str = "REDACTED";
@@ -33,7 +33,7 @@ static HOSTNAME: LazyLock<String> = LazyLock::new(|| {
 static ENVIRONMENT: LazyLock<HashMap<String, String>> = LazyLock::new(|| environment(std::env::vars_os()));
 
 /// Names of statuses of gRPC, in the case of constants.
-const GRPC_STATUSES: [(&str, &str); 17] = [
+pub(crate) const GRPC_STATUSES: [(&str, &str); 17] = [
     ("OK", "OK"),
     ("CANCELLED", "Canceled"),
     ("UNKNOWN", "Unknown"),
@@ -125,7 +125,7 @@ pub(super) fn value<'a>(operator: &'a LogOperator, facts: &Facts<'a>) -> Option<
 }
 
 /// The value of an operator that only requests have; `None` for other operators.
-fn of_request<'a>(operator: &'a LogOperator, record: &'a RequestRecord, notes: &'a LogNotes) -> Option<Option<Value<'a>>> {
+fn of_request<'a>(operator: &'a LogOperator, record: &'a RequestRecord, notes: &'a RequestNotes) -> Option<Option<Value<'a>>> {
     let text = |text: &'a str| Some(Value::borrowed(text));
     Some(match operator {
         LogOperator::Method => text(record.method.as_str()),
@@ -178,7 +178,7 @@ fn header<'a>(value: Option<&'a HeaderValue>, record: &RequestRecord, name: impl
     Some(if is_source { Value::borrowed(REDACTED) } else { shown(value) })
 }
 
-fn parameter<'a>(name: &str, record: &RequestRecord, notes: &'a LogNotes) -> Option<Value<'a>> {
+fn parameter<'a>(name: &str, record: &RequestRecord, notes: &'a RequestNotes) -> Option<Value<'a>> {
     let value = query_values(notes.query()?, name).next()?;
     if is_credential_source(record, |source| source.parameter() == Some(name)) || is_secret_value(&value) {
         return Some(Value::borrowed(REDACTED));
@@ -197,7 +197,7 @@ fn is_credential_source(record: &RequestRecord, is_meant: impl Fn(&pailou_auth::
 }
 
 /// The client's `X-Forwarded-For` with the gateway's own entry.
-fn forwarded_for<'a>(value: Option<&'a HeaderValue>, record: &RequestRecord, notes: &LogNotes) -> Option<Value<'a>> {
+fn forwarded_for<'a>(value: Option<&'a HeaderValue>, record: &RequestRecord, notes: &RequestNotes) -> Option<Value<'a>> {
     if !notes.appends_forwarded_for {
         return value.map(shown);
     }

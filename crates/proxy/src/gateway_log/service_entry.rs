@@ -20,7 +20,7 @@ use super::{
     facts::Facts,
     operator::{Value, value},
 };
-use crate::{error::Flag, log_notes::LogNotes};
+use crate::{error::Flag, request_notes::RequestNotes};
 
 /// Longest header, and longest path, in bytes: an entry has up to 195 of them.
 const MAX_HEADER: usize = 1024;
@@ -123,15 +123,15 @@ fn request(headers: &ServiceHeaders, facts: &Facts<'_>) -> RequestProperties {
 
 fn response(headers: &ServiceHeaders, facts: &Facts<'_>) -> ResponseProperties {
     let notes = facts.request.map(|(_, notes)| notes);
-    let map = |places: &[HeaderPlace], find: fn(&LogNotes, HeaderPlace) -> Option<(&HeaderName, &HeaderValue)>| {
+    let map = |places: &[HeaderPlace], find: fn(&RequestNotes, HeaderPlace) -> Option<(&HeaderName, &HeaderValue)>| {
         let found = places.iter().filter_map(|place| find(notes?, *place));
         found.map(|(name, value)| (name.as_str().to_owned(), cut(&String::from_utf8_lossy(value.as_bytes()), MAX_HEADER))).collect()
     };
     ResponseProperties {
         response_code: facts.status.map(u32::from),
         response_body_bytes: facts.sent.unwrap_or_default(),
-        response_headers: map(&headers.response, LogNotes::named_response_header),
-        response_trailers: map(&headers.trailers, LogNotes::named_trailer),
+        response_headers: map(&headers.response, RequestNotes::named_response_header),
+        response_trailers: map(&headers.trailers, RequestNotes::named_trailer),
         response_code_details: facts.code_details().unwrap_or_default(),
     }
 }

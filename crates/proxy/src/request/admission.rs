@@ -3,7 +3,7 @@
 use http::Response;
 use pailou_snapshot::{Listener, MatchOutcome, RouteMatch};
 
-use super::{trace, unrouted};
+use super::{attempt_span, trace, unrouted};
 use crate::{
     error::Error,
     filter::{self, Admitted, FilterState, Matched, Passage, Stage},
@@ -11,7 +11,6 @@ use crate::{
     request_input::RequestInput,
     request_log::RequestLog,
     response_body::ResponseBody,
-    trace::KeptTrace,
 };
 
 /// Outcome of a rule's filters.
@@ -57,6 +56,7 @@ pub(super) async fn admit<'a>(
 ) -> Result<Admitting<'a>, Error> {
     let routes = &listener.routes;
     loop {
+        attempt_span::matched(listener, &entry.rule, stage, head, record);
         // Each filter wants it once at most.
         input = match pass(Matched { routes, entry }, stage, head, input, record, state).await? {
             Passage::Continue(admitted) => return Ok(Admitting::Admitted(entry, admitted)),
@@ -76,11 +76,6 @@ async fn pass<'a>(
     state: &mut FilterState,
 ) -> Result<Passage<Admitted>, Error> {
     let rule = &matched.entry.rule;
-    if let (Some(trace), Some(set)) = (&mut record.trace, rule.policy.sampling) {
-        let port = stage.connection.local.port();
-        let make = || KeptTrace { client: Some(stage.client), scheme: stage.scheme, port, ..KeptTrace::default() };
-        trace.sample(set, &head.parts.headers, make);
-    }
     record.matched(matched.entry);
     let stage = &Stage { matched: Some(matched), ..*stage };
     let passage = filter::request_to_rule(rule, stage, head, input, state).await;

@@ -7,7 +7,7 @@ use pailou_extproc::client::{Backend, Listener, Processed};
 use pailou_snapshot::{Action, ClientPolicy, DirectResponse, HeaderEdit, RouteMatch, Rule};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Chosen, log_target, receipt_headers};
+use super::{Chosen, receipt_headers};
 use crate::{
     backend_body::BackendBody,
     context::Share,
@@ -114,7 +114,7 @@ impl Answer {
         if let Some(is_kept) = record.tells_client() {
             receipt_headers::stamp(&mut head.headers, &record, is_kept);
         }
-        log_target::answered(&mut record, &head.headers);
+        record.keep_response(&head.headers);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             // Joined connections know no more of it.
             record.note_pick(guards.picked(), false);

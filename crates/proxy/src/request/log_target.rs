@@ -1,13 +1,11 @@
-//! The access log that a request goes to, and what that keeps of it.
+//! The access log that a request goes to.
 
-use std::{net::IpAddr, sync::Arc};
+use http::{header, request::Parts};
+use pailou_snapshot::{Listener, ListenerAccessLog, PortKey};
 
-use http::{HeaderMap, header, request::Parts};
-use pailou_snapshot::{ClientPolicy, Listener, ListenerAccessLog, PortKey};
-
+use super::notes;
 use crate::{
-    gateway_logs::{self, LogTarget, RunningLogs},
-    log_notes::{LogNotes, Origin},
+    gateway_logs::{self, LogTarget, LoggedRequest},
     request_head::Head,
     request_record::RequestRecord,
     runtime::Runtime,
@@ -44,31 +42,9 @@ fn set(log: Option<&ListenerAccessLog>, connection: &Connection, head: (&str, &P
     record.log_target = match connection.worker.context.gateway_logs.target(log) {
         LogTarget::Process => LogTarget::Process,
         LogTarget::Off => LogTarget::Off,
-        LogTarget::Own(logs) => LogTarget::Own(Box::new(notes(logs, connection, head))),
+        LogTarget::Own(logs) => {
+            let notes = notes::begin(&logs.settings.captured, connection, head);
+            LogTarget::Own(Box::new(LoggedRequest { logs, notes }))
+        }
     };
-}
-
-fn notes(logs: Arc<RunningLogs>, connection: &Connection, (authority, parts): (&str, &Parts)) -> LogNotes {
-    let tls = connection.tls.as_ref();
-    let origin = Origin {
-        local: connection.destination,
-        server_name: tls.and_then(|tls| tls.sni.clone()),
-        is_mutual_tls: tls.is_some_and(|tls| tls.presented.is_some()),
-        scheme: if tls.is_some() { "https" } else { "http" },
-    };
-    LogNotes::new(logs, origin, (authority, parts.uri.query()), &parts.headers)
-}
-
-/// Keeps what the listener has made of a request's head.
-pub(super) fn prepared(notes: &mut LogNotes, client: IpAddr, policy: &ClientPolicy, head: &Head) {
-    notes.client = Some(client);
-    notes.appends_forwarded_for = policy.appends_forwarded_for;
-    notes.keep_request(&head.parts.headers);
-}
-
-/// Keeps what logs name of a response.
-pub(super) fn answered(record: &mut RequestRecord, map: &HeaderMap) {
-    if let Some(notes) = record.log_notes() {
-        notes.keep_response(map);
-    }
 }

@@ -44,11 +44,17 @@ impl<'r> ModelCall<'r> {
         })
     }
 
-    pub(super) fn append(&self, attributes: &mut Attributes<'_>) {
-        let Self { kept, .. } = self;
+    /// Appends what was asked for, and of whom.
+    pub(super) fn append_names(&self, attributes: &mut Attributes<'_>) {
         attributes.text("gen_ai.operation.name", self.operation);
         attributes.text("gen_ai.provider.name", self.provider);
         attributes.option("gen_ai.request.model", self.model);
+    }
+
+    /// Appends the call and its answer.
+    pub(super) fn append(&self, attributes: &mut Attributes<'_>) {
+        let Self { kept, .. } = self;
+        self.append_names(attributes);
         if kept.is_stream {
             attributes.flag("gen_ai.request.stream", true);
         }

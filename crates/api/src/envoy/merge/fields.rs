@@ -44,7 +44,7 @@ use crate::{
         response_override::ResponseOverride,
         retry::{BackOff, PerRetry, Retry, RetryOn, RetryTrigger},
         security_policy::{SecurityCors, SecurityPolicySpec},
-        telemetry::{BackendTelemetry, BackendTracing},
+        telemetry::{BackendTelemetry, BackendTracing, TracingSpanName},
     },
     http_filter::Fraction,
     port::PortNumber,
@@ -149,7 +149,7 @@ items!(
     u16,
 );
 
-impl MergeOver for BTreeMap<String, String> {
+impl<T: Clone> MergeOver for BTreeMap<String, T> {
     fn over(&self, parent: &Self, _merge_type: MergeType) -> Self {
         parent.iter().chain(self).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
@@ -188,6 +188,7 @@ whole!(
     RateLimitType,
     SecretObjectReference,
     String,
+    TracingSpanName,
     Unsupported,
     bool,
     f64,

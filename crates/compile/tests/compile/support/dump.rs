@@ -219,6 +219,9 @@ fn requests(out: &mut String, listener: &Listener) {
         };
         let text = format!("{}, {protocol:?}, {headers:?}, {sampler:?}", backends.join(", "));
         line(out, 3, &format!("tracing: {}", quoted(&text)));
+        if let Some(custom) = &tracing.custom {
+            line(out, 3, &format!("spans: {}", quoted(&printed(custom))));
+        }
     }
     if let Some(costs) = &listener.costs {
         line(out, 3, &format!("costs: {}", quoted(&printed(costs))));

@@ -14,6 +14,8 @@ use crate::{
     backend_body::BackendBody,
     breaker::Breaker,
     cluster::{Attempt, AttemptOutcome, ClusterSettings},
+    error::Flag,
+    prefill_record::PrefillSpan,
     proxy_protocol::Ends,
     request::{answer::BackendResponse, outgoing::Outgoing, tried::failed},
     request_body::RequestBody,
@@ -31,6 +33,10 @@ pub(super) struct Leg {
     /// The place at the endpoint that is reserved.
     pub(super) picked: Picked,
     pub(super) outgoing: Outgoing,
+    /// Its span, where the request's are kept.
+    pub(super) span: Option<PrefillSpan>,
+    /// The response's status, once it is there.
+    pub(super) status: Option<StatusCode>,
     pub(super) body: Pieces,
     pub(super) worker: Arc<Worker>,
     pub(super) rule: Arc<Rule>,
@@ -78,6 +84,16 @@ pub(crate) struct LegFailure {
 }
 
 impl Why {
+    /// The flag of a failure that the response's status does not tell.
+    fn code(&self, status: Option<StatusCode>) -> Option<&'static str> {
+        Some(match self {
+            Self::Late => Flag::Timeout.code(),
+            Self::Failed(failure) if failure.outcome == AttemptOutcome::ConnectFailure => Flag::ConnectFailure.code(),
+            Self::Failed(_) if status.is_none_or(|status| status == StatusCode::OK) => Flag::UpstreamReset.code(),
+            Self::Failed(_) | Self::Refused(_) => return None,
+        })
+    }
+
     fn failed(detail: impl ToString, outcome: AttemptOutcome) -> Self {
         Self::Failed(LegFailure { detail: detail.to_string(), outcome, response: None })
     }
@@ -96,6 +112,10 @@ impl Leg {
             Err(Why::Late) => AttemptOutcome::GatewayError,
         };
         self.attempt.report(outcome);
+        if let Some(span) = &self.span {
+            let error = result.as_ref().err().and_then(|why| why.code(self.status));
+            span.end(self.status, error, result.as_ref().ok().and_then(|reply| reply.usage));
+        }
         match result {
             Ok(reply) => {
                 // One token is all that it generates.
@@ -127,6 +147,7 @@ impl Leg {
         };
         let exchange = sent.map_err(|failure| Why::failed(&failure, failed(&failure).outcome))?;
         let status = exchange.response.status();
+        self.status = Some(status);
         if is_refusal(status) {
             return Err(Why::Refused(Box::new(response(exchange))));
         }

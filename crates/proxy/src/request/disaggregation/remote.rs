@@ -224,12 +224,16 @@ impl Attempts<'_> {
     /// A prefill at this endpoint.
     pub(super) fn leg(&self, place: (Attempt, Picked), body: Pieces, deadline: Instant, record: &mut RequestLog) -> Leg {
         let (attempt, picked) = place;
+        let mut outgoing = self.outgoing.clone();
+        let span = self.begin_prefill_span(&attempt, &mut outgoing, record);
         record.prefill_endpoint = Some(Arc::clone(&picked.endpoint().endpoint().name));
         Leg {
             settings: Arc::clone(&self.target.settings),
             attempt,
             picked,
-            outgoing: self.outgoing.clone(),
+            outgoing,
+            span,
+            status: None,
             body,
             worker: Arc::clone(&self.connection.worker),
             rule: Arc::clone(&self.route.entry.rule),

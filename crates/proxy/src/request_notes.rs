@@ -1,4 +1,4 @@
-//! Parts of a request that the access logs of its Gateway name, kept until it ends.
+//! Parts of a request that access logs, names and attributes of spans have by the configuration, kept until it ends.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -8,7 +8,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pailou_snapshot::{Captured, HeaderPlace, is_secret_name, is_secret_value, without_query_of_url};
 
-use crate::{cluster::EndpointState, gateway_logs::RunningLogs};
+use crate::cluster::EndpointState;
 
 /// Written in place of a credential.
 const REDACTED: HeaderValue = HeaderValue::from_static("REDACTED");
@@ -25,9 +25,10 @@ pub(crate) struct Origin {
     pub(crate) scheme: &'static str,
 }
 
-/// Parts of a request, and its logs.
-pub(crate) struct LogNotes {
-    pub(crate) logs: Arc<RunningLogs>,
+/// Parts of a request.
+pub(crate) struct RequestNotes {
+    /// Parts that are kept.
+    captured: Arc<Captured>,
     pub(crate) origin: Origin,
     /// The client, as the listener finds it.
     pub(crate) client: Option<IpAddr>,
@@ -50,11 +51,11 @@ pub(crate) struct LogNotes {
 /// Values of headers by their places; empty before they are there.
 type HeaderValues = Vec<Option<HeaderValue>>;
 
-impl LogNotes {
+impl RequestNotes {
     /// Notes of a request that has just come.
-    pub(crate) fn new(logs: Arc<RunningLogs>, origin: Origin, (authority, query): (&str, Option<&str>), map: &HeaderMap) -> Self {
+    pub(crate) fn new(captured: Arc<Captured>, origin: Origin, (authority, query): (&str, Option<&str>), map: &HeaderMap) -> Self {
         let mut notes = Self {
-            logs,
+            captured,
             origin,
             client: None,
             authority: authority.into(),
@@ -68,35 +69,30 @@ impl LogNotes {
             all_request: Vec::new(),
             all_response: Vec::new(),
         };
-        if notes.captured().query {
+        if notes.captured.query {
             notes.query = query.map(Into::into);
         }
         notes.keep_request(map);
         notes
     }
 
-    /// Parts that are kept.
-    fn captured(&self) -> &Captured {
-        &self.logs.settings.captured
-    }
-
     /// Whether attempts are kept.
     pub(crate) fn wants_attempts(&self) -> bool {
-        self.captured().attempts
+        self.captured.attempts
     }
 
     /// Keeps headers of the request.
     pub(crate) fn keep_request(&mut self, map: &HeaderMap) {
-        self.request = values(&self.captured().request, map);
-        if self.captured().all_request {
+        self.request = values(&self.captured.request, map);
+        if self.captured.all_request {
             self.all_request = all(map);
         }
     }
 
     /// Keeps headers of the response.
     pub(crate) fn keep_response(&mut self, map: &HeaderMap) {
-        self.response = values(&self.captured().response, map);
-        if self.captured().all_response {
+        self.response = values(&self.captured.response, map);
+        if self.captured.all_response {
             self.all_response = all(map);
         }
         self.keep_grpc_status(map);
@@ -104,7 +100,7 @@ impl LogNotes {
 
     /// Keeps trailers of the response.
     pub(crate) fn keep_trailers(&mut self, map: &HeaderMap) {
-        self.trailers = values(&self.captured().trailers, map);
+        self.trailers = values(&self.captured.trailers, map);
         self.keep_grpc_status(map);
     }
 
@@ -130,17 +126,17 @@ impl LogNotes {
 
     /// A header of the response, with its name.
     pub(crate) fn named_response_header(&self, place: HeaderPlace) -> Option<(&HeaderName, &HeaderValue)> {
-        self.captured().response.get(place.0).zip(self.response_header(place))
+        self.captured.response.get(place.0).zip(self.response_header(place))
     }
 
     /// A trailer, with its name.
     pub(crate) fn named_trailer(&self, place: HeaderPlace) -> Option<(&HeaderName, &HeaderValue)> {
-        self.captured().trailers.get(place.0).zip(self.trailer(place))
+        self.captured.trailers.get(place.0).zip(self.trailer(place))
     }
 
     /// The name of a header of the request.
     pub(crate) fn request_name(&self, place: HeaderPlace) -> Option<&str> {
-        self.captured().request.get(place.0).map(HeaderName::as_str)
+        self.captured.request.get(place.0).map(HeaderName::as_str)
     }
 
     /// All headers of the request, for conditions.

@@ -1,0 +1,65 @@
+//! Span of a prefill that the gateway sends to another endpoint than the one that decodes.
+
+use pailou_telemetry::{
+    span::{SpanHead, SpanKind, append_span},
+    text_writer::TextWriter,
+};
+
+use super::{Request, attributes::endpoint_address, custom, model_call::ModelCall, nanos};
+use crate::{gateway_log::Facts, http_attributes::method, prefill_record::PrefillRecord};
+
+impl Request<'_> {
+    /// Appends the span of a prefill; one under way ends with the request.
+    pub(super) fn append_prefill(&self, out: &mut Vec<u8>, prefill: &PrefillRecord) {
+        let Self { record, trace, kept, .. } = self;
+        let (attempt, end) = (&prefill.attempt, prefill.end.get());
+        let start = self.start_of(attempt);
+        let head = SpanHead {
+            trace_id: trace.trace_id,
+            span_id: attempt.span_id,
+            parent: Some(trace.span_id),
+            is_parent_remote: false,
+            trace_state: &kept.trace_state,
+            flags: trace.flags(),
+            kind: SpanKind::Client,
+            start,
+            end: end.map_or_else(|| self.at(self.duration), |end| start.saturating_add(nanos(end.took))),
+        };
+        let call = ModelCall::of(record, kept, attempt, false);
+        let (name, original) = method(&record.method);
+        let facts = |notes| Facts::of_attempt(record, notes, attempt, self.duration);
+        let write_name = |text: &mut TextWriter<'_>| match &call {
+            Some(call) => call.push_name(text),
+            None => text.push(name),
+        };
+        append_span(out, &head, write_name, |span| {
+            let attributes = span.attributes();
+            attributes.text("http.request.method", name);
+            attributes.option("http.request.method_original", original);
+            endpoint_address(attributes, attempt);
+            attributes.text("pailou.role", "prefill");
+            if let Some(call) = &call {
+                call.append_names(attributes);
+            }
+            custom::append(kept, attributes, facts);
+            let Some(end) = end else { return };
+            if let Some(status) = end.status {
+                attributes.number("http.response.status_code", status.as_u16().into());
+            }
+            if let Some(usage) = &end.usage {
+                attributes.number("gen_ai.usage.input_tokens", usage.input_tokens);
+                if let Some(cached) = usage.cached_tokens {
+                    attributes.number("gen_ai.usage.cache_read.input_tokens", cached);
+                }
+            }
+            match (end.error, end.status) {
+                (Some(flag), _) => attributes.text("error.type", flag),
+                (None, Some(status)) if status.is_client_error() || status.is_server_error() => {
+                    attributes.text("error.type", status.as_str());
+                }
+                (None, _) => return,
+            }
+            span.fail();
+        });
+    }
+}
