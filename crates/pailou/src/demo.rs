@@ -9,7 +9,8 @@ use std::{io::Write, time::Duration};
 use pailou_compile::Settings;
 use pailou_picker::MetricNames;
 use pailou_proxy::{
-    Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, receipts::ReceiptSettings, server::Sockets,
+    Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, model_spans::ModelSpans, receipts::ReceiptSettings,
+    server::Sockets,
 };
 
 use crate::{
@@ -52,6 +53,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
             local_backends: LocalAddresses::Allowed,
             receipts: ReceiptSettings { count: 4096, share: 1.0, slow: None, headers: false },
             tracing: None,
+            model_spans: ModelSpans::default(),
             metric_sink: None,
         };
         let gateway = Standalone::start(

@@ -78,6 +78,7 @@ pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), 
         local_backends: LocalAddresses::Allowed,
         receipts: args.receipts.settings(),
         tracing,
+        model_spans: telemetry_variables::read_model_spans(&variables),
         metric_sink,
     };
     Ok((options, log_file))

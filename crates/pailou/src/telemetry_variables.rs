@@ -6,9 +6,11 @@
 
 mod endpoint;
 mod metrics;
+mod model_spans;
 mod resource;
 
 pub(crate) use metrics::read as read_metrics;
+pub(crate) use model_spans::read as read_model_spans;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 

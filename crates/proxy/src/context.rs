@@ -22,6 +22,7 @@ use crate::{
     local_addresses::LocalAddresses,
     metric_exporters::MetricExporters,
     metrics::Metrics,
+    model_spans::ModelSpans,
     oidc_providers::OidcProviders,
     receipts::Receipts,
     runtime::Runtime,
@@ -62,6 +63,8 @@ pub struct Context {
     pub bodies: Budget,
     /// Whether responses bear the flag that says why the gateway answered (`x-pailou-response-flag`).
     pub response_flags: bool,
+    /// Form of spans of model calls.
+    pub model_spans: ModelSpans,
     /// Routing receipts.
     pub receipts: Receipts,
     /// End of the drain.

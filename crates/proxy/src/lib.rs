@@ -57,6 +57,8 @@ pub mod metric_exporters;
 pub mod metrics;
 pub mod metrics_transport;
 mod mirror;
+mod model_content;
+pub mod model_spans;
 pub mod oidc_providers;
 pub mod overview;
 mod possible_backends;
@@ -145,6 +147,7 @@ use limit_service::LimitServiceSlot;
 use local_addresses::LocalAddresses;
 use metric_exporters::MetricExporters;
 use metrics::{Metrics, RuleFigures};
+use model_spans::ModelSpans;
 use oidc_providers::OidcProviders;
 use overview::Overview;
 use receipts::{ReceiptSettings, Receipts};
@@ -183,6 +186,8 @@ pub struct Options {
     pub receipts: ReceiptSettings,
     /// Traces of all Gateways without settings of their own.
     pub tracing: Option<Tracing>,
+    /// Form of spans of model calls.
+    pub model_spans: ModelSpans,
     /// A collector of metrics beside those that Gateways name.
     pub metric_sink: Option<MetricSink>,
 }
@@ -229,6 +234,7 @@ impl Proxy {
             bandwidth: RuleBuckets::default(),
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,
+            model_spans: options.model_spans,
             receipts: Receipts::new(&options.receipts),
             cut_off: CutOff::default(),
         });

@@ -209,6 +209,9 @@ impl Relay {
                 (true, Some(_)) => reader.reader.feed_whole_answer(data),
                 (true, None) => reader.reader.feed_whole(data),
             };
+            if let Some(content) = record.kept_trace().and_then(|kept| kept.content.as_mut()) {
+                content.read_response(data, reader.reader.reads_events());
+            }
             record.stream_progress(reader.reader.events_seen());
             if progress.content && record.content_after.is_none() {
                 self.content();

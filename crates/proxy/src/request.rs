@@ -339,8 +339,13 @@ async fn forward(
     upgrades::check(head, rule)?;
     let input = read_for_backend((rule, needs_model), admitted, head, context, bounds).await?;
     record.request_bytes = input.length();
-    if let (Some(kept), Some(scan)) = (record.kept_trace(), input.call().and_then(|call| call.scan())) {
+    if let (Some(kept), Some(call)) = (record.kept_trace(), input.call())
+        && let Some(scan) = call.scan()
+    {
         (kept.is_stream, kept.max_tokens) = (scan.stream, scan.max_tokens);
+        if let Some(content) = &mut kept.content {
+            content.read_request(call.text());
+        }
     }
     if let Body::Read { model, base_model } = input.known(base_models) {
         if record.model.is_none() {

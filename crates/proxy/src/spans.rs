@@ -1,12 +1,14 @@
 //! Spans of a request that has ended, as OTLP has them: one of the gateway's, and one for each attempt.
 //!
-//! Attributes are those of OpenTelemetry's conventions for HTTP and generative AI. No text of a prompt, an answer or a header is among them.
+//! Attributes are those of OpenTelemetry's conventions for HTTP and generative AI, or of OpenInference. Texts of prompts and answers are among them
+//! only where the operator of the process asks for them.
 
 mod attributes;
 mod custom;
 mod grpc;
 mod model_call;
 mod names;
+mod open_inference;
 mod prefill;
 
 use std::time::Duration;

@@ -12,7 +12,7 @@ use pailou_telemetry::{
     trace_context::Traceparent,
 };
 
-use crate::{request_notes::RequestNotes, tracer::Tracer};
+use crate::{model_content::ModelContent, model_spans::ModelSpans, request_notes::RequestNotes, tracer::Tracer};
 
 /// Trace of a request whose Gateway has traces.
 pub(crate) struct RequestTrace {
@@ -52,6 +52,10 @@ pub(crate) struct KeptTrace {
     pub(crate) finish_reason: Option<Box<str>>,
     /// Status of gRPC, of the response's head or of its trailers.
     pub(crate) grpc_status: Option<u8>,
+    /// Form of spans of model calls.
+    pub(crate) model_spans: ModelSpans,
+    /// Contents of the model call, where spans have them.
+    pub(crate) content: Option<Box<ModelContent>>,
     /// Names and attributes by the configuration: the tracer's, and then the rule's.
     pub(crate) custom: Vec<CustomNotes>,
 }
@@ -65,6 +69,12 @@ pub(crate) struct CustomNotes {
 }
 
 impl KeptTrace {
+    /// Has spans of model calls in this form.
+    pub(crate) fn in_form(&mut self, model_spans: ModelSpans) {
+        self.model_spans = model_spans;
+        self.content = model_spans.content.map(|sides| Box::new(ModelContent::new(sides)));
+    }
+
     /// Keeps the status of gRPC, if there is one.
     pub(crate) fn keep_grpc_status(&mut self, map: &HeaderMap) {
         let status = map.get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());

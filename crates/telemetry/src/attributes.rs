@@ -51,6 +51,11 @@ impl<'o> Attributes<'o> {
         self.out.extend_from_slice(value.as_bytes());
     }
 
+    /// A text that the caller has bounded.
+    pub fn whole_text(&mut self, key: &str, value: &str) {
+        self.value(key, |out| protobuf::bytes_field(out, STRING_VALUE, value.as_bytes()));
+    }
+
     /// A text, if there is one.
     #[inline]
     pub fn option(&mut self, key: &str, value: Option<&str>) {

@@ -27,6 +27,7 @@ pub(super) fn begin(connection: &Connection, listener: Option<&Listener>, head: 
     if let Some(kept) = &mut trace.kept {
         kept.port = connection.local.port();
         kept.scheme = if connection.tls.is_some() { "https" } else { "http" };
+        kept.in_form(connection.worker.context.model_spans);
         if let Some(custom) = &trace.tracer.settings.custom {
             let notes = notes::begin(&custom.captured, connection, (&head.authority, &head.parts));
             kept.custom.push(CustomNotes { spans: custom.clone(), is_of_rule: false, notes });
@@ -40,7 +41,11 @@ pub(super) fn matched(listener: &Listener, rule: &Rule, stage: &Stage<'_>, head:
     let Some(trace) = &mut record.trace else { return };
     if let Some(set) = rule.policy.sampling {
         let port = stage.connection.local.port();
-        let make = || KeptTrace { client: Some(stage.client), scheme: stage.scheme, port, ..KeptTrace::default() };
+        let make = || {
+            let mut kept = KeptTrace { client: Some(stage.client), scheme: stage.scheme, port, ..KeptTrace::default() };
+            kept.in_form(stage.connection.worker.context.model_spans);
+            kept
+        };
         trace.sample(set, &head.parts.headers, make);
     }
     let Some(kept) = &mut trace.kept else { return };

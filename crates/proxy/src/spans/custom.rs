@@ -1,7 +1,7 @@
 //! Names and attributes of spans by the configuration: a rule's go before those of its Gateway's tracer.
 
 use pailou_snapshot::{CustomSpans, LogText, SpanTag};
-use pailou_telemetry::span::Attributes;
+use pailou_telemetry::attributes::Attributes;
 
 use crate::{
     gateway_log::{Facts, text_of},

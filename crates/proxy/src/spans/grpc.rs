@@ -1,6 +1,6 @@
 //! Statuses of gRPC on spans, by OpenTelemetry's conventions for RPC.
 
-use pailou_telemetry::span::{Attributes, SpanKind};
+use pailou_telemetry::{attributes::Attributes, span::SpanKind};
 
 use crate::gateway_log::GRPC_STATUSES;
 

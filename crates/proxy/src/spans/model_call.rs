@@ -4,22 +4,30 @@ use std::time::Duration;
 
 use pailou_ai::{Api, Usage};
 use pailou_telemetry::{attributes::Attributes, text_writer::TextWriter};
+use serde_json::Value;
 
-use crate::{attempt_record::AttemptRecord, request_record::RequestRecord, trace::KeptTrace};
+use super::open_inference;
+use crate::{
+    attempt_record::AttemptRecord,
+    model_content::{Message, ModelContent, Part},
+    model_spans::SpanConvention,
+    request_record::RequestRecord,
+    trace::KeptTrace,
+};
 
 /// A model call at one endpoint.
 pub(super) struct ModelCall<'r> {
-    operation: &'static str,
-    provider: &'static str,
+    pub(super) operation: &'static str,
+    pub(super) provider: &'static str,
     /// The model that the endpoint was asked for.
-    model: Option<&'r str>,
-    kept: &'r KeptTrace,
+    pub(super) model: Option<&'r str>,
+    pub(super) kept: &'r KeptTrace,
     /// The answer, if it went on to the client.
-    answer: Option<ModelAnswer<'r>>,
+    pub(super) answer: Option<ModelAnswer<'r>>,
 }
 
-struct ModelAnswer<'r> {
-    usage: Option<&'r Usage>,
+pub(super) struct ModelAnswer<'r> {
+    pub(super) usage: Option<&'r Usage>,
     /// From the attempt's beginning to the first content.
     first_chunk: Option<Duration>,
 }
@@ -46,6 +54,9 @@ impl<'r> ModelCall<'r> {
 
     /// Appends what was asked for, and of whom.
     pub(super) fn append_names(&self, attributes: &mut Attributes<'_>) {
+        if self.kept.model_spans.convention == SpanConvention::OpenInference {
+            return open_inference::append_names(self, attributes);
+        }
         attributes.text("gen_ai.operation.name", self.operation);
         attributes.text("gen_ai.provider.name", self.provider);
         attributes.option("gen_ai.request.model", self.model);
@@ -55,6 +66,9 @@ impl<'r> ModelCall<'r> {
     pub(super) fn append(&self, attributes: &mut Attributes<'_>) {
         let Self { kept, .. } = self;
         self.append_names(attributes);
+        if kept.model_spans.convention == SpanConvention::OpenInference {
+            return open_inference::append(self, attributes);
+        }
         if kept.is_stream {
             attributes.flag("gen_ai.request.stream", true);
         }
@@ -62,6 +76,9 @@ impl<'r> ModelCall<'r> {
             attributes.number("gen_ai.request.max_tokens", max_tokens);
         }
         let Some(answer) = &self.answer else { return };
+        if let Some(content) = &kept.content {
+            append_content(content, attributes);
+        }
         attributes.option("gen_ai.response.model", kept.response_model.as_deref());
         if let Some(reason) = &kept.finish_reason {
             attributes.texts("gen_ai.response.finish_reasons", [&**reason]);
@@ -89,6 +106,22 @@ impl<'r> ModelCall<'r> {
         text.push(self.operation);
         if let Some(model) = self.model {
             text.push_all([" ", model]);
+        }
+    }
+}
+
+/// Appends messages as JSON.
+fn append_content(content: &ModelContent, attributes: &mut Attributes<'_>) {
+    let instructions: Vec<_> = content.instructions.iter().map(Part::to_json).collect();
+    let (input, output) = (&content.input, content.output());
+    let messages = |messages: &[Message]| messages.iter().map(Message::to_json).collect::<Vec<_>>();
+    for (key, list) in [
+        ("gen_ai.system_instructions", instructions),
+        ("gen_ai.input.messages", messages(input)),
+        ("gen_ai.output.messages", messages(&output)),
+    ] {
+        if !list.is_empty() {
+            attributes.whole_text(key, &Value::Array(list).to_string());
         }
     }
 }

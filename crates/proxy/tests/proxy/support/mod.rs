@@ -15,7 +15,9 @@ pub(crate) mod provider;
 pub(crate) mod secured;
 
 use pailou_picker::MetricNames;
-use pailou_proxy::{Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, receipts::ReceiptSettings};
+use pailou_proxy::{
+    Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, model_spans::ModelSpans, receipts::ReceiptSettings,
+};
 
 /// Options of a proxy under test.
 pub(crate) fn options(workers: usize, access_log: Sink) -> Options {
@@ -38,6 +40,7 @@ pub(crate) fn options(workers: usize, access_log: Sink) -> Options {
         local_backends: LocalAddresses::Allowed,
         receipts: ReceiptSettings { count: 64, share: 1.0, slow: None, headers: false },
         tracing: None,
+        model_spans: ModelSpans::default(),
         metric_sink: None,
     }
 }
