@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::json;
 use crate::scan::{Encoding, Scan};
@@ -19,7 +20,8 @@ pub struct Edit {
 /// A body as a list of pieces, none of them empty. At most two for each edit, and one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pieces {
-    pieces: Vec<Bytes>,
+    /// Mostly one: a body as it came.
+    pieces: SmallVec<[Bytes; 1]>,
     len: usize,
 }
 
@@ -74,7 +76,7 @@ impl FromIterator<Bytes> for Pieces {
 
 impl IntoIterator for Pieces {
     type Item = Bytes;
-    type IntoIter = std::vec::IntoIter<Bytes>;
+    type IntoIter = smallvec::IntoIter<[Bytes; 1]>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.pieces.into_iter()

@@ -16,7 +16,7 @@ use crate::{body_error::RequestBodyError, mirror::Copied, upload::Upload};
 pub struct RequestBody(Request);
 
 enum Request {
-    Held { pieces: std::vec::IntoIter<Bytes>, left: u64 },
+    Held { pieces: <Pieces as IntoIterator>::IntoIter, left: u64 },
     Streamed(Box<Upload>),
     Copied(Copied),
     Picker(Outbox),
