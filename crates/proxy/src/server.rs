@@ -54,7 +54,7 @@ use self::{
     drain::{Drain, Phase},
     port::{BoundPort, Settings},
 };
-use crate::{idle::Pulse, proxy_protocol::Ends, tls::PresentedCertificate};
+use crate::{idle::Pulse, proxy_protocol::Ends, timer::SpareTimer, tls::PresentedCertificate};
 
 /// A response's body as a server sends it.
 pub trait ResponseStream: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static {
@@ -109,6 +109,8 @@ pub struct Connection<W> {
     pub(crate) destination: SocketAddr,
     /// Facts of the client's TLS handshake; `None` in clear text.
     pub tls: Option<TlsInfo>,
+    /// The timer of its requests' attempts, between two of them.
+    pub(crate) timer: SpareTimer,
 }
 
 impl<W> Connection<W> {
@@ -116,7 +118,7 @@ impl<W> Connection<W> {
         let Ends { source: peer, destination } = ends;
         // Every address is a valid header.
         let peer_ip = HeaderValue::try_from(peer.ip().to_canonical().to_string()).map_err(std::io::Error::other)?;
-        Ok(Self { worker, peer, peer_ip, local, destination, tls })
+        Ok(Self { worker, peer, peer_ip, local, destination, tls, timer: SpareTimer::default() })
     }
 
     /// The server name asked for in TLS.

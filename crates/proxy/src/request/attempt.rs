@@ -44,7 +44,6 @@ use crate::{
     request_head::Head,
     request_log::RequestLog,
     response_edit::ResponseEdit,
-    timer::Timer,
     upstream::{
         Destination, Exchange, ExchangeError, Limits, RequestHead, SendFailure, UpstreamBody, Upstreams, dial, in_version_of,
     },
@@ -223,11 +222,12 @@ impl Attempts<'_> {
         let (silent, moving) = if pulse.is_some() { (None, clocks.idle) } else { (clocks.idle, None) };
         let silent = silent.map(|limit| Instant::now() + limit);
         let first = [clocks.deadline, own, silent].into_iter().flatten().min();
-        let mut timer = first.map(Timer::new);
+        let spare = &self.connection.timer;
+        let mut timer = first.map(|at| spare.take(at));
         let mut idle = moving.map(|limit| Idle::new(limit, pulse.clone()));
         let mut exchange = pin!(self.exchange(attempt));
         // By hand: `select!` moves the futures, and makes a timer where there is no deadline.
-        poll_fn(|context| {
+        let tried = poll_fn(|context| {
             if let Poll::Ready(tried) = exchange.as_mut().poll(context) {
                 return Poll::Ready(tried);
             }
@@ -245,7 +245,11 @@ impl Attempts<'_> {
             }
             Poll::Pending
         })
-        .await
+        .await;
+        if let Some(timer) = timer {
+            spare.keep(timer);
+        }
+        tried
     }
 
     async fn exchange(&mut self, attempt: &Attempt) -> Tried {
