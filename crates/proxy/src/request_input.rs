@@ -147,7 +147,7 @@ impl RequestInput {
             }
             let mut share = Share::new(context.clone());
             share.grow_to(bytes.len() as u64)?;
-            let scan = unread.kind.map(|kind| kind.scan(head.text(&header::CONTENT_TYPE), &bytes));
+            let scan = unread.kind.map(|kind| kind.scan(boundary(kind, head), &bytes));
             return Ok(Self::Read(Box::new(ReadBody { bytes, decoded: None, scan, share: Arc::new(share) })));
         }
         // Boxed: most bodies come with their head, and would carry the room it needs.
@@ -200,7 +200,7 @@ impl ReadBody {
         };
         let scan = match scanner {
             Some(scanner) => Some(scanner.finish(&bytes).map_err(BodyError::from)),
-            None => kind.map(|kind| kind.scan(head.text(&header::CONTENT_TYPE), decoded.as_ref().unwrap_or(&bytes))),
+            None => kind.map(|kind| kind.scan(boundary(kind, head), decoded.as_ref().unwrap_or(&bytes))),
         };
         Ok(Self { bytes, decoded, scan, share: Arc::new(share) })
     }
@@ -224,6 +224,14 @@ impl ReadBody {
     /// The body that the scan is of.
     pub(crate) fn text(&self) -> &Bytes {
         self.decoded.as_ref().unwrap_or(&self.bytes)
+    }
+}
+
+/// The content type of a form, which says where its parts end; other kinds are read without.
+fn boundary(kind: BodyKind, head: &Head) -> Option<&str> {
+    match kind {
+        BodyKind::Json => None,
+        BodyKind::Multipart => head.text(&header::CONTENT_TYPE),
     }
 }
 

@@ -65,7 +65,9 @@ impl Outgoing {
             return Err(Error { status: StatusCode::LOOP_DETECTED, ..error });
         }
         // A client does not decide where its request goes.
-        let is_picked = |name: &str| name.starts_with(headers::ENDPOINT.as_str()) || headers::SIDECAR_HEADERS.contains(&name);
+        let is_picked = |name: &str| {
+            name.starts_with('x') && (name.starts_with(headers::ENDPOINT.as_str()) || headers::SIDECAR_HEADERS.contains(&name))
+        };
         if headers::any(&edited, is_picked) {
             edited.remove(headers::ENDPOINT);
             edited.remove(headers::SUBSET);
