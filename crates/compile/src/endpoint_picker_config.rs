@@ -1,27 +1,32 @@
 //! llm-d's `EndpointPickerConfig`, as far as the built-in picker acts on it. The rest is named.
 
+mod filters;
 mod flow_control;
 mod parsed;
 mod plugin;
+mod profiles;
 mod scorers;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use pailou_api::endpoint_picker_config::{EndpointPickerConfig, PluginSpec, SchedulingProfile};
-use pailou_snapshot::{KvEvents, ModelServer, Pool, Queueing, RoutingStrategy, ScorerWeights};
+use pailou_api::endpoint_picker_config::{EndpointPickerConfig, PluginSpec};
+use pailou_snapshot::{ContextRange, EndpointRole, KvEvents, ModelServer, Pool, Queueing, RoutingStrategy, ScorerWeights};
 
 pub(crate) use self::parsed::ParsedConfigurations;
-use self::plugin::PluginUse;
-
-/// Profile that counts where there are several.
-const DECODE_PROFILE: &str = "decode";
-/// Profile that counts where a name is not given.
-const DEFAULT_PROFILE: &str = "default";
+use self::{
+    filters::{Filters, label_filter},
+    plugin::PluginUse,
+    profiles::{Prefills, StageProfiles},
+};
 
 /// Settings of a picker that its configuration file has.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PickerConfiguration {
     scorers: Option<ScorerWeights>,
+    /// Those of prompts that are prefilled elsewhere, where they have a profile of their own.
+    prefill_scorers: Option<ScorerWeights>,
+    prefills: Prefills,
+    filters: Filters,
     kv_events: Option<KvEvents>,
     queueing: Option<Queueing>,
     max_concurrency: Option<u32>,
@@ -34,7 +39,8 @@ impl PickerConfiguration {
     /// Reads a file.
     ///
     /// # Errors
-    /// It does not decode, names a field, plugin type or feature gate that does not exist, or refers to a plugin that it does not have.
+    /// It does not decode, names a field, plugin type or feature gate that does not exist, or refers to a plugin or profile that it does not
+    /// have.
     pub fn parse(text: &str) -> Result<Self, String> {
         let config = EndpointPickerConfig::parse(text)?;
         let mut configuration = Self::default();
@@ -44,7 +50,7 @@ impl PickerConfiguration {
             }
             configuration.take_plugin(place, plugin)?;
         }
-        configuration.scorers = scorers::weights(&config, configuration.profile(&config)?)?;
+        configuration.take_profiles(&config)?;
         configuration.queueing = flow_control::queueing(&config, configuration.max_concurrency, &mut configuration.unsupported)?;
         for (field, is_there) in [("dataLayer", config.data_layer.is_some()), ("requestHandler", config.request_handler.is_some())]
         {
@@ -61,17 +67,37 @@ impl PickerConfiguration {
         Ok(configuration)
     }
 
+    /// Engine of the pool, where the configuration names it.
+    pub(crate) fn runtime(&self) -> Option<ModelServer> {
+        self.runtime
+    }
+
     /// Gives a pool these settings. What the configuration does not have stays as the pool's annotations say it.
-    pub fn apply(&self, pool: &mut Pool) {
-        match self.scorers {
-            Some(weights) if weights.prefix == 0.0 && weights.no_hit == 0.0 => pool.strategy = RoutingStrategy::Load,
-            Some(_) => pool.strategy = RoutingStrategy::PrefixCache,
-            None => {}
+    pub(crate) fn apply(&self, pool: &mut Pool) {
+        let all = || [self.scorers, self.prefill_scorers].into_iter().flatten();
+        if all().next().is_some() {
+            let has_prefixes = all().any(|weights| weights.prefix > 0.0 || weights.no_hit > 0.0);
+            pool.strategy = if has_prefixes { RoutingStrategy::PrefixCache } else { RoutingStrategy::Load };
         }
-        pool.runtime = self.runtime.unwrap_or(pool.runtime);
         pool.scorers = self.scorers.map(Arc::new);
+        pool.prefill_scorers = self.prefill_scorers.map(Arc::new);
         pool.kv_events = self.kv_events.or(pool.kv_events);
         pool.queueing = self.queueing.or(pool.queueing);
+        match (self.prefills, &mut pool.disaggregation) {
+            (Prefills::Never, disaggregation) => *disaggregation = None,
+            (Prefills::From(tokens), Some(disaggregation)) => disaggregation.min_uncached_tokens = tokens,
+            (Prefills::From(_), None) | (Prefills::AsPool, _) => {}
+        }
+    }
+
+    /// Role that its filters leave to a Pod of this one; `None`: requests never go there.
+    pub(crate) fn role(&self, role: EndpointRole, labels: &BTreeMap<String, String>) -> Option<EndpointRole> {
+        self.filters.role(role, labels)
+    }
+
+    /// Context lengths that a Pod is for, where they count.
+    pub(crate) fn context(&self, labels: &BTreeMap<String, String>) -> Option<ContextRange> {
+        self.filters.context(labels)
     }
 
     fn note(&mut self, what: &str, why: &str) {
@@ -87,32 +113,36 @@ impl PickerConfiguration {
             PluginUse::KvEvents(events) => self.kv_events = Some(events),
             PluginUse::MaxConcurrency(most) => self.max_concurrency = Some(most),
             PluginUse::Engine(engine) => self.runtime = Some(engine),
+            PluginUse::ContextLabel(label) => {
+                let other = self.filters.context_label.get_or_insert_with(|| label.clone());
+                if *other != label {
+                    return Err(format!("{at}.parameters.label: {label:?}; another plugin reads {other:?}, and one label is read"));
+                }
+            }
             PluginUse::Unsupported(why) => self.note(&format!("plugin {}", plugin.name()), &why),
         }
         Ok(())
     }
 
-    /// The profile whose scorers count; `None`: all plugins.
-    fn profile<'a>(&mut self, config: &'a EndpointPickerConfig) -> Result<Option<&'a SchedulingProfile>, String> {
-        let profiles = &config.scheduling_profiles;
-        for (place, profile) in profiles.iter().enumerate() {
-            for (at, plugin) in profile.plugins.iter().enumerate() {
-                plugin::find(&config.plugins, &plugin.plugin_ref, &format!("schedulingProfiles[{place}].plugins[{at}]"))?;
-            }
-        }
-        let named = |name: &str| profiles.iter().find(|profile| profile.name == name);
-        let chosen = match profiles.len() {
-            0 | 1 => profiles.first(),
-            _ => named(DECODE_PROFILE).or_else(|| named(DEFAULT_PROFILE)).or(profiles.first()),
+    fn take_profiles(&mut self, config: &EndpointPickerConfig) -> Result<(), String> {
+        let StageProfiles { decode, prefill, prefills } = profiles::by_stage(config, &mut self.unsupported)?;
+        self.prefills = prefills;
+        self.scorers = scorers::weights(config, decode)?;
+        let filters = |profile| {
+            let all = plugin::of_profile(config, profile)?.into_iter();
+            let filters = all.filter_map(|(place, plugin)| label_filter(plugin, &format!("plugins[{place}].parameters")).transpose());
+            filters.collect::<Result<Vec<_>, String>>()
         };
-        let others = profiles.iter().filter(|profile| chosen.is_some_and(|chosen| chosen.name != profile.name));
-        for other in others {
-            self.note(
-                &format!("profile {}", other.name),
-                "one profile's scorers choose all endpoints, those that prefill by their role as well",
-            );
+        self.filters.decode = filters(decode)?;
+        match prefill {
+            Some(prefill) => {
+                // Without scorers of its own it has those of nobody: any endpoint is as good.
+                self.prefill_scorers = Some(scorers::weights(config, Some(prefill))?.unwrap_or_default());
+                self.filters.prefill = filters(Some(prefill))?;
+            }
+            None => self.filters.prefill = self.filters.decode.clone(),
         }
-        Ok(chosen)
+        Ok(())
     }
 }
 

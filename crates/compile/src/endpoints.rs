@@ -11,7 +11,9 @@ use pailou_api::{
 use pailou_snapshot::{Address, Endpoint, EndpointKey, EndpointRole, Name, Transport};
 
 use super::{
+    endpoint_picker_config::PickerConfiguration,
     index::Index,
+    pool_configuration,
     pools::TWIN_SUFFIX,
     settings::{Mode, Settings},
 };
@@ -39,7 +41,7 @@ fn of_service(index: &Index<'_>, settings: &Settings, service: &Service, port: &
     let meta = &service.meta;
     let Some(slices) = index.slices.get(&meta.namespace, &meta.name) else {
         return match settings.mode {
-            Mode::Standalone => of_selector(index, &meta.namespace, &service.spec.selector, |pod| target_port(pod, port)),
+            Mode::Standalone => of_selector(index, &meta.namespace, &service.spec.selector, None, |pod| target_port(pod, port)),
             Mode::Cluster => Vec::new(),
         };
     };
@@ -59,6 +61,7 @@ fn of_service(index: &Index<'_>, settings: &Settings, service: &Service, port: &
                     name: address.to_string().into(),
                     priority: 0,
                     role: EndpointRole::Whole,
+                    context: None,
                 },
             );
         }
@@ -79,20 +82,22 @@ fn of_pool(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
         Some(plain) => index.pool(INFERENCE_X_GROUP, &name.namespace, plain),
         None => [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().find_map(|group| index.pool(group, &name.namespace, &name.name)),
     };
-    pool.map(|pool| of_object(index, pool)).unwrap_or_default()
+    let endpoints = |pool: &InferencePool| of_object(index, pool, pool_configuration::in_force(index, pool).as_deref());
+    pool.map(endpoints).unwrap_or_default()
 }
 
-/// The endpoints of an InferencePool.
-pub(crate) fn of_object(index: &Index<'_>, pool: &InferencePool) -> Vec<Endpoint> {
+/// The endpoints of an InferencePool whose picker is configured so.
+pub(crate) fn of_object(index: &Index<'_>, pool: &InferencePool, configuration: Option<&PickerConfiguration>) -> Vec<Endpoint> {
     let ports: Vec<_> = pool.spec.target_ports.iter().map(|port| port.get()).collect();
-    of_selector(index, &pool.meta.namespace, &pool.spec.selector, |_| ports.clone())
+    of_selector(index, &pool.meta.namespace, &pool.spec.selector, configuration, |_| ports.clone())
 }
 
-/// The ready pods that bear these labels, on these ports. An empty selector selects nothing.
+/// The ready pods that bear these labels and that filters leave, on these ports. An empty selector selects nothing.
 fn of_selector(
     index: &Index<'_>,
     namespace: &str,
     selector: &BTreeMap<String, String>,
+    configuration: Option<&PickerConfiguration>,
     ports: impl Fn(&Pod) -> Vec<u16>,
 ) -> Vec<Endpoint> {
     if selector.is_empty() {
@@ -108,9 +113,12 @@ fn of_selector(
     for pod in chosen {
         let Some(ip) = pod.spec.ips.first() else { continue };
         let name: Arc<str> = pod.meta.name.as_str().into();
-        let role = role(pod);
-        let of_port =
-            |port| Endpoint { address: Address::Socket(SocketAddr::new(*ip, port)), name: name.clone(), priority: 0, role };
+        let labels = &pod.meta.labels;
+        let role = configuration.map_or_else(|| Some(role(pod)), |configuration| configuration.role(role(pod), labels));
+        let Some(role) = role else { continue };
+        let context = configuration.and_then(|configuration| configuration.context(labels));
+        let address = |port| Address::Socket(SocketAddr::new(*ip, port));
+        let of_port = |port| Endpoint { address: address(port), name: name.clone(), priority: 0, role, context };
         found.extend(ports(pod).into_iter().map(of_port));
     }
     found
@@ -127,7 +135,7 @@ fn of_backend(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
     let endpoint = |it: &BackendEndpoint| {
         let address = address(it)?;
         let name = it.hostname.as_ref().map_or_else(|| address.to_string(), ToString::to_string);
-        Some(Endpoint { name: name.into(), address, priority, role: EndpointRole::Whole })
+        Some(Endpoint { name: name.into(), address, priority, role: EndpointRole::Whole, context: None })
     };
     backend.spec.endpoints.iter().filter_map(endpoint).collect()
 }

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use pailou_api::{Kind, core_v1::service::ServiceType, inference_pool::EndpointPickerRef};
-use pailou_snapshot::{Cluster, ClusterKind, EndpointKey, Protocol, Roots, TlsVersion, UpstreamTls};
+use pailou_api::{
+    Kind,
+    core_v1::service::{ServicePort, ServiceType},
+    inference_pool::EndpointPickerRef,
+};
+use pailou_snapshot::{Cluster, ClusterKind, EndpointKey, Name, Protocol, Roots, TlsVersion, UpstreamTls};
 
 use super::{
     draft::Draft,
     ids::PolicyId,
-    index::{Index, name_of},
+    index::Index,
     policies::traffic::Traffic,
     upstream_tls::TlsPolicies,
     wrong_kind::{self, Named},
@@ -34,6 +38,29 @@ pub(crate) fn cluster(
     reference: &EndpointPickerRef,
 ) -> Result<PickerCluster, NoPicker> {
     let name = &reference.name;
+    let port = port(index, namespace, reference)?;
+    let clear = port.app_protocol.as_deref() == Some("kubernetes.io/h2c");
+    let (place, tls) = match policies.of_service(namespace, name, &port.name) {
+        Some((place, tls)) => (Some(place), tls.map(Some)),
+        None if clear => (None, Ok(None)),
+        None => (None, Ok(Some(Arc::new(unverified(format!("{name}.{namespace}.svc").into()))))),
+    };
+    let draft = Draft {
+        endpoints: EndpointKey::Service(Name::new(namespace, name), port.port),
+        kind: ClusterKind::Service,
+        protocol: Protocol::Http2,
+        tls,
+    };
+    Ok((draft.cluster(&Traffic::default()), place))
+}
+
+/// The port of an endpoint picker's Service.
+pub(crate) fn port<'a>(
+    index: &Index<'a>,
+    namespace: &str,
+    reference: &EndpointPickerRef,
+) -> Result<&'a ServicePort, NoPicker> {
+    let name = &reference.name;
     if !reference.group.is_empty() || reference.kind != "Service" {
         let named = Named { group: &reference.group, kind: &reference.kind, name };
         return Err(NoPicker::Unusable(format!("the endpoint picker {}", wrong_kind::message(named, &[Kind::Service]))));
@@ -48,20 +75,7 @@ pub(crate) fn cluster(
     }
     let port = port.get();
     let found = service.spec.ports.iter().find(|it| it.port == port && it.protocol == "TCP");
-    let found = found.ok_or_else(|| NoPicker::Unusable(format!("the endpoint picker's Service {name} has no TCP port {port}")))?;
-    let clear = found.app_protocol.as_deref() == Some("kubernetes.io/h2c");
-    let (place, tls) = match policies.of_service(namespace, name, &found.name) {
-        Some((place, tls)) => (Some(place), tls.map(Some)),
-        None if clear => (None, Ok(None)),
-        None => (None, Ok(Some(Arc::new(unverified(format!("{name}.{namespace}.svc").into()))))),
-    };
-    let draft = Draft {
-        endpoints: EndpointKey::Service(name_of(&service.meta), port),
-        kind: ClusterKind::Service,
-        protocol: Protocol::Http2,
-        tls,
-    };
-    Ok((draft.cluster(&Traffic::default()), place))
+    found.ok_or_else(|| NoPicker::Unusable(format!("the endpoint picker's Service {name} has no TCP port {port}")))
 }
 
 fn unverified(sni: Arc<str>) -> UpstreamTls {

@@ -26,8 +26,28 @@ pub(crate) struct PoolConfiguration {
     pub(crate) origin: String,
 }
 
-/// Reads what the pool's annotation names or, with `is_picker_replaced`, what bears the name of its absent picker.
-pub(crate) fn read(index: &Index<'_>, pool: &InferencePool, is_picker_replaced: bool) -> PoolConfiguration {
+/// Source of the configuration of a pool that the built-in picker serves.
+#[derive(Clone, Copy)]
+pub(crate) enum ConfigurationOf<'c> {
+    /// A ConfigMap that the pool's annotation names, or that bears the name of the picker in whose place the built-in one is.
+    GatewaysPool,
+    /// This process is the pool's picker: what it was given, or else a ConfigMap that the annotation names.
+    Picker(Option<&'c Arc<PickerConfiguration>>),
+}
+
+/// The configuration of a pool that the gateway serves, where the built-in picker does so.
+pub(crate) fn in_force(index: &Index<'_>, pool: &InferencePool) -> Option<Arc<PickerConfiguration>> {
+    let picker = pool.spec.endpoint_picker.as_ref();
+    let has_own = picker.is_some_and(|picker| picker::port(index, &pool.meta.namespace, picker).is_ok());
+    if has_own { None } else { read(index, pool, ConfigurationOf::GatewaysPool).configuration }
+}
+
+/// Reads a pool's configuration.
+pub(crate) fn read(index: &Index<'_>, pool: &InferencePool, of: ConfigurationOf<'_>) -> PoolConfiguration {
+    if let ConfigurationOf::Picker(Some(given)) = of {
+        return PoolConfiguration { configuration: Some(given.clone()), ..PoolConfiguration::default() };
+    }
+    let is_picker_replaced = matches!(of, ConfigurationOf::GatewaysPool);
     let Some(source) = ConfigurationSource::of(pool) else { return PoolConfiguration::default() };
     let map = index.config_maps.shared(&pool.meta.namespace, source.name());
     match (source, map) {

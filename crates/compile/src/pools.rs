@@ -21,7 +21,8 @@ use super::{
     kv_events::{self, kv_events},
     models::Models,
     picker::{self, NoPicker},
-    pool_annotations, pool_configuration,
+    pool_annotations,
+    pool_configuration::{self, ConfigurationOf},
     queueing::queueing,
     upstream_tls::TlsPolicies,
     warnings::PARTIALLY_SUPPORTED,
@@ -166,7 +167,7 @@ impl<'a> PoolState<'a> {
     }
 
     fn read(&mut self, index: &Index<'_>, models: &Models, picker: PickerKind) -> NotedPool {
-        let mut noted = pool(index, models, self.object, picker, AbsentPicker::LendsConfiguration);
+        let mut noted = pool(index, models, self.object, picker, ConfigurationOf::GatewaysPool);
         self.warnings = std::mem::take(&mut noted.warnings);
         self.configuration_problem = noted.problem.take();
         noted
@@ -232,31 +233,30 @@ pub(crate) struct NotedPool {
     configuration: String,
 }
 
-/// Use of an endpoint picker that a pool names and that is not there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AbsentPicker {
-    /// Its configuration is that of the built-in picker, which takes its place.
-    LendsConfiguration,
-    /// None: it is this process.
-    IsThis,
-}
-
 /// A pool as its object, its annotations and its picker's configuration have it.
 pub(crate) fn pool(
     index: &Index<'_>,
     models: &Models,
     object: &InferencePool,
     picker: PickerKind,
-    absent: AbsentPicker,
+    configuration_of: ConfigurationOf<'_>,
 ) -> NotedPool {
     let mut warnings = Vec::new();
+    let configuration = match picker {
+        PickerKind::BuiltIn => pool_configuration::read(index, object, configuration_of),
+        PickerKind::External { .. } => pool_configuration::without_effect(object),
+    };
+    let configured = configuration.configuration.as_deref();
     let set = models.of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
     let queueing = queueing(object, &picker, &mut warnings);
     let mut pool = Pool {
         name: pool_name(index, object),
-        runtime: pool_annotations::runtime(object, &mut warnings),
+        runtime: configured
+            .and_then(|configuration| configuration.runtime())
+            .unwrap_or_else(|| pool_annotations::runtime(object, &mut warnings)),
         strategy: pool_annotations::strategy(object, &mut warnings),
         scorers: None,
+        prefill_scorers: None,
         picker,
         models: set.models,
         any_model: set.any_model,
@@ -267,11 +267,7 @@ pub(crate) fn pool(
     };
     pool.disaggregation = disaggregation(&object.meta, pool.runtime, &pool.picker, &mut warnings);
     pool_annotations::warn_of_unknown(object, &mut warnings);
-    let configuration = match pool.picker {
-        PickerKind::BuiltIn => pool_configuration::read(index, object, absent == AbsentPicker::LendsConfiguration),
-        PickerKind::External { .. } => pool_configuration::without_effect(object),
-    };
-    if let Some(configuration) = &configuration.configuration {
+    if let Some(configuration) = configured {
         configuration.apply(&mut pool);
     }
     warnings.extend(configuration.warnings);

@@ -47,6 +47,7 @@ fn pool(strategy: RoutingStrategy) -> Arc<Pool> {
         runtime: ModelServer::Vllm,
         strategy,
         scorers: None,
+        prefill_scorers: None,
         picker: PickerKind::BuiltIn,
         models: Default::default(),
         any_model: None,
@@ -63,6 +64,7 @@ fn endpoints(count: u16) -> Vec<Endpoint> {
         name: format!("pod-{number}").into(),
         priority: 0,
         role: EndpointRole::Decode,
+        context: None,
     };
     (0..count).map(endpoint).collect()
 }

@@ -2,7 +2,10 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 
+use pailou_snapshot::ScorerWeights;
+
 use crate::{
+    context_length,
     endpoint::{Members, PoolEndpoint},
     kv_events::CachedTokens,
     load::Load,
@@ -64,6 +67,7 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
         Candidate { member, priority, failing, prefix, likely: prefix, adapter, distance, ..Candidate::default() }
     };
     let has_roles = members.has_roles || request.stage == Stage::Prefill;
+    let (filters_context, tokens) = (filters_context(members, request.stage), request.prompt_tokens());
     let mut others = 0;
     let mut candidates = Vec::with_capacity(count.min(MOST_JUDGED));
     // The prompt's home: its nearness, its place, and its place among the candidates where it is judged anyway.
@@ -75,6 +79,9 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
             continue;
         }
         if has_roles && !request.stage.suits(endpoint.endpoint.role) {
+            continue;
+        }
+        if filters_context && !context_length::is_in(endpoint.endpoint.context, tokens) {
             continue;
         }
         let failing = endpoint.record.failures.is_last(now) || is_avoided(endpoint);
@@ -99,6 +106,29 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
         candidates[place].is_home = true;
     }
     candidates
+}
+
+/// Whether endpoints get only prompts of the lengths that they are for.
+pub(crate) fn filters_context(members: &Members, stage: Stage) -> bool {
+    scorers(members, stage).is_some_and(|weights| weights.filters_context)
+}
+
+/// Scorers in place of the picker's own score, at this stage of a request.
+pub(crate) fn scorers(members: &Members, stage: Stage) -> Option<&ScorerWeights> {
+    let (pool, decode) = (&members.pool, members.pool.scorers.as_deref());
+    match stage {
+        Stage::Decode => decode,
+        Stage::Prefill => pool.prefill_scorers.as_deref().or(decode),
+    }
+}
+
+/// Reads how fit each endpoint is for the prompt's length, where that counts.
+pub(crate) fn fit_context(members: &Members, weights: &ScorerWeights, tokens: f32, candidates: &mut [Candidate]) {
+    if weights.context_length > 0.0 {
+        for candidate in candidates {
+            candidate.context = context_length::score(members.endpoints[candidate.member as usize].endpoint.context, tokens);
+        }
+    }
 }
 
 /// Nearness of an endpoint to being a prompt's home: the least is. Failing endpoints and fallbacks are homes only where all are such.

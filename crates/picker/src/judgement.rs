@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use pailou_snapshot::RoutingStrategy;
 
 use crate::{
-    candidates::{Prefixes, apply, are_others_there, assume_home, count_new_prompts, measure, saturation, strain},
+    candidates::{Prefixes, apply, are_others_there, assume_home, count_new_prompts, fit_context, measure, saturation, scorers, strain},
     endpoint::Members,
     exact_prefixes::ExactPrefixes,
     pick_request::PickRequest,
@@ -69,8 +69,11 @@ pub(crate) fn judge_all(
     let request = prefixes.request;
     let rivals = Rivals::of(candidates);
     let prompt_bytes = if members.pool.strategy == RoutingStrategy::PrefixCache { request.prompt.len() } else { 0 };
-    match &members.pool.scorers {
-        Some(weights) => weighted_score::judge(candidates, prompt_bytes, weights),
+    match scorers(members, request.stage) {
+        Some(weights) => {
+            fit_context(members, weights, request.prompt_tokens(), candidates);
+            weighted_score::judge(candidates, prompt_bytes, weights);
+        }
         None => candidates.iter_mut().for_each(|candidate| candidate.judge(prompt_bytes, &rivals)),
     }
     let is_kept = !request.objective.is_some() || strain(members, request, candidates);

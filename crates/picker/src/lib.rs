@@ -18,6 +18,7 @@
 //! - `terms`: a request's priority and the engine's name for its model, from the pool's objects.
 
 mod candidates;
+mod context_length;
 mod endpoint;
 mod exact_figures;
 mod exact_prefixes;

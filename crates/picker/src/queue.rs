@@ -290,6 +290,15 @@ impl State {
     }
 }
 
+/// Endpoints that a request may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Restriction<'a> {
+    /// All that it may use; `None`: every endpoint that its length leaves.
+    pub(crate) subset: Option<&'a [SocketAddr]>,
+    /// Others may find room where it finds none.
+    pub(crate) is_restricted: bool,
+}
+
 /// Size of a request that waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {

@@ -73,6 +73,8 @@ pub(crate) struct Candidate {
     pub(crate) new_prompts: f32,
     /// It is the nearest.
     pub(crate) is_home: bool,
+    /// Fitness for the prompt's length, 0 to 1, where that counts.
+    pub(crate) context: f32,
     pub(crate) score: f32,
     /// Tokens that await prefill there.
     pub(crate) pending: f32,

@@ -50,6 +50,7 @@ pub(crate) fn pool(strategy: RoutingStrategy) -> Arc<Pool> {
         runtime: ModelServer::Vllm,
         strategy,
         scorers: None,
+        prefill_scorers: None,
         picker: PickerKind::BuiltIn,
         models: Default::default(),
         any_model: None,
@@ -70,6 +71,7 @@ pub(crate) fn endpoints(numbers: impl IntoIterator<Item = usize>) -> Vec<Endpoin
         name: format!("pod-{number}").into(),
         priority: 0,
         role: EndpointRole::Decode,
+        context: None,
     };
     numbers.into_iter().map(endpoint).collect()
 }

@@ -47,6 +47,7 @@ pub(crate) fn judge(candidates: &mut [Candidate], prompt_bytes: usize, weights: 
             + weights.load_aware * NOTHING_WAITS * (1.0 - load.waiting / weights.load_threshold).clamp(0.0, 1.0)
             + weights.active_requests * active(load.level.requests() as f32, most_active, weights)
             + weights.token_load * token_load(candidate, prompt_bytes, weights)
+            + weights.context_length * candidate.context
             + weights.no_hit * if is_warm { WARM } else { new_prompts.score(candidate.new_prompts) };
         candidate.score = score + fastrand::f32() * TIE;
     }

@@ -18,6 +18,7 @@ fn pool(runtime: ModelServer, strategy: RoutingStrategy) -> Arc<Pool> {
         runtime,
         strategy,
         scorers: None,
+        prefill_scorers: None,
         picker: PickerKind::BuiltIn,
         models: Default::default(),
         any_model: None,
@@ -29,7 +30,7 @@ fn pool(runtime: ModelServer, strategy: RoutingStrategy) -> Arc<Pool> {
 }
 
 fn endpoint(sim: &Sim) -> Endpoint {
-    Endpoint { address: Address::Socket(sim.addr()), name: sim.addr().to_string().into(), priority: 0, role: EndpointRole::Decode }
+    Endpoint { address: Address::Socket(sim.addr()), name: sim.addr().to_string().into(), priority: 0, role: EndpointRole::Decode, context: None }
 }
 
 /// An engine that runs two requests at once.

@@ -109,6 +109,17 @@ pub struct Endpoint {
     pub priority: u8,
     /// Stages of requests that it serves, in a pool that tells them apart.
     pub role: EndpointRole,
+    /// Context lengths that it is for; `None`: any.
+    pub context: Option<ContextRange>,
+}
+
+/// Tokens of prompts that an endpoint is for, both bounds included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ContextRange {
+    /// Fewest.
+    pub min: u32,
+    /// Most.
+    pub max: u32,
 }
 
 /// Address of an endpoint.

@@ -52,7 +52,7 @@ pub use client::{
     ForwardedClientCertMode, Http2Settings, RequestIds, UnderscoredHeaders,
 };
 pub use cluster::{
-    ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, Endpoint, EndpointKey, Endpoints, HashSource, HealthChecks,
+    ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, ContextRange, Endpoint, EndpointKey, Endpoints, HashSource, HealthChecks,
     HealthProbe, LoadBalancer, PassiveCheck, Protocol, ProxyProtocolVersion,
 };
 pub use connection::{ConnectionSettings, DnsFamily, DnsSettings, UpstreamHttp2};

@@ -17,6 +17,8 @@ pub struct Pool {
     pub strategy: RoutingStrategy,
     /// Scorers by which an endpoint is chosen in place of the picker's own score; `None` unless they are configured.
     pub scorers: Option<Arc<ScorerWeights>>,
+    /// The same where an endpoint is chosen that only computes the prompt; `None`: as for others.
+    pub prefill_scorers: Option<Arc<ScorerWeights>>,
     /// The picker that chooses it.
     pub picker: PickerKind,
     /// By the model's name in the request: what InferenceModel and InferenceModelRewrite say of it.

@@ -34,6 +34,10 @@ pub struct ScorerWeights {
     pub most_tokens: f32,
     /// `no-hit-lru-scorer`: new prompts that the endpoint was given lately, for one more.
     pub no_hit: f32,
+    /// `context-length-aware`: fitness of the context lengths that the endpoint is for.
+    pub context_length: f32,
+    /// Its `enableFiltering`: endpoints for other lengths get no requests.
+    pub filters_context: bool,
 }
 
 impl Default for ScorerWeights {
@@ -55,6 +59,8 @@ impl Default for ScorerWeights {
             token_load: 0.0,
             most_tokens: 4_194_304.0,
             no_hit: 0.0,
+            context_length: 0.0,
+            filters_context: false,
         }
     }
 }

@@ -73,6 +73,7 @@ impl Pailou {
             runtime: ModelServer::Vllm,
             strategy,
             scorers: None,
+            prefill_scorers: None,
             picker: PickerKind::BuiltIn,
             models: Default::default(),
             any_model: None,
@@ -201,6 +202,7 @@ fn endpoint(replica: ReplicaId) -> Endpoint {
         name: format!("pod-{replica}").into(),
         priority: 0,
         role: EndpointRole::Decode,
+        context: None,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Effect of each type of plugin.
 
-use pailou_api::endpoint_picker_config::{PluginSpec, plugin_parameters};
+use pailou_api::endpoint_picker_config::{EndpointPickerConfig, PluginSpec, SchedulingProfile, plugin_parameters};
 use pailou_snapshot::{KvEvents, ModelServer};
 use serde::{Deserialize, de::IgnoredAny};
 
+use super::filters::{ContextParameters, label_filter};
 use crate::kv_events::DEFAULT_MAX_BLOCKS;
 
 /// Effect of a plugin.
@@ -14,6 +15,8 @@ pub(super) enum PluginUse {
     KvEvents(KvEvents),
     /// Requests under way at which an endpoint has no room for more.
     MaxConcurrency(u32),
+    /// Label of Pods with context lengths.
+    ContextLabel(String),
     /// Engine whose metrics are read.
     Engine(ModelServer),
     /// None, for this reason.
@@ -21,22 +24,33 @@ pub(super) enum PluginUse {
 }
 
 /// Types that the picker's own working stands for, whatever their parameters.
-const BUILT_IN: [&str; 12] = [
+const BUILT_IN: [&str; 11] = [
     "max-score-picker",
     "single-profile-handler",
-    "disagg-profile-handler",
-    "pd-profile-handler",
+    "disagg-headers-handler",
+    "prefill-header-handler",
     "decode-filter",
     "prefill-filter",
-    "prefix-based-pd-decider",
     "inflight-load-producer",
     "token-producer",
     "endpoint-notification-source",
     "round-robin-fairness-policy",
     "fcfs-ordering-policy",
 ];
+/// Types whose parameters are read with the profiles.
+const OF_PROFILES: [&str; 7] = [
+    "disagg-profile-handler",
+    "pd-profile-handler",
+    "prefix-based-pd-decider",
+    "always-disagg-pd-decider",
+    "label-selector-filter",
+    "by-label-selector",
+    "by-label",
+];
 /// Types of parsers whose requests it reads.
 const PARSERS: [&str; 4] = ["openai-parser", "anthropic-parser", "vllmhttp-parser", "passthrough-parser"];
+/// Reason for all types of topology.
+const NO_TOPOLOGY: &str = "hosts, racks and zones of Pods are not read: those that prefill are chosen by load and prefixes";
 /// Types that llm-d has and the picker has no part for.
 const WITHOUT_PART: [(&str, &str); 29] = [
     ("vllmgrpc-parser", "vLLM's own gRPC is not read: its requests go by load alone"),
@@ -45,7 +59,6 @@ const WITHOUT_PART: [(&str, &str); 29] = [
     ("session-affinity-scorer", "sessions are the gateway's: HTTPRoute sessionPersistence"),
     ("session-affinity-filter", "sessions are the gateway's: HTTPRoute sessionPersistence"),
     ("session-id-producer", "sessions are the gateway's: HTTPRoute sessionPersistence"),
-    ("context-length-aware", "labels of context lengths are not read"),
     ("latency-scorer", "latency objectives of requests count without it"),
     ("predicted-latency-producer", "times are learnt in the picker"),
     ("slo-headroom-tier-filter", "latency objectives of requests count without it"),
@@ -56,11 +69,12 @@ const WITHOUT_PART: [(&str, &str); 29] = [
     ("mm-embeddings-cache-scorer", "caches of embeddings are not known"),
     ("mm-embeddings-cache-producer", "caches of embeddings are not known"),
     ("header-label-affinity-scorer", "labels of endpoints are not read"),
-    ("topology-affinity-scorer", "topology is not read"),
-    ("topology-affinity-filter", "topology is not read"),
-    ("label-selector-filter", "the pool's selector chooses its endpoints"),
-    ("by-label", "the pool's selector chooses its endpoints"),
-    ("by-label-selector", "the pool's selector chooses its endpoints"),
+    ("topology-affinity-scorer", NO_TOPOLOGY),
+    ("topology-affinity-filter", NO_TOPOLOGY),
+    ("topology-extractor", NO_TOPOLOGY),
+    ("topology-stamp-handler", NO_TOPOLOGY),
+    ("always-disagg-multimodal-decider", "no endpoints encode for others"),
+    ("header-phase-profile-handler", "one profile chooses all endpoints"),
     ("prefix-cache-affinity-filter", "the score weighs cached prefixes"),
     ("utilization-filter", "full endpoints come last without it"),
     ("encode-filter", "no endpoints encode for others"),
@@ -76,6 +90,12 @@ const WITHOUT_PART: [(&str, &str); 29] = [
 /// There is no such type, or its parameters are wrong.
 pub(super) fn effect(plugin: &PluginSpec, root: &str) -> Result<PluginUse, String> {
     let kind = plugin.kind.as_str();
+    if kind == "context-length-aware" {
+        return plugin_parameters::<ContextParameters>(plugin, root)?.label(root).map(PluginUse::ContextLabel);
+    }
+    if OF_PROFILES.contains(&kind) {
+        return label_filter(plugin, root).map(|_| PluginUse::Honoured);
+    }
     if super::scorers::is_scorer(kind) {
         return super::scorers::check(plugin, root).map(|()| PluginUse::Honoured);
     }
@@ -106,6 +126,23 @@ pub(super) fn effect(plugin: &PluginSpec, root: &str) -> Result<PluginUse, Strin
 /// There is none.
 pub(super) fn find<'a>(plugins: &'a [PluginSpec], name: &str, at: &str) -> Result<&'a PluginSpec, String> {
     plugins.iter().find(|plugin| plugin.name() == name).ok_or_else(|| format!("{at}.pluginRef: there is no plugin {name:?}"))
+}
+
+/// Plugins of a profile with their places in the file, or all of them.
+///
+/// # Errors
+/// A reference leads nowhere.
+pub(super) fn of_profile<'a>(
+    config: &'a EndpointPickerConfig,
+    profile: Option<&SchedulingProfile>,
+) -> Result<Vec<(usize, &'a PluginSpec)>, String> {
+    let all = || config.plugins.iter().enumerate();
+    let Some(profile) = profile else { return Ok(all().collect()) };
+    let found = profile.plugins.iter().map(|plugin| {
+        let name = &plugin.plugin_ref;
+        all().find(|(_, known)| known.name() == name).ok_or_else(|| format!("schedulingProfiles: there is no plugin {name:?}"))
+    });
+    found.collect()
 }
 
 #[derive(Default, Deserialize)]

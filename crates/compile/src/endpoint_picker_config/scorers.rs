@@ -4,14 +4,14 @@ use pailou_api::endpoint_picker_config::{EndpointPickerConfig, PluginSpec, Sched
 use pailou_snapshot::ScorerWeights;
 use serde::Deserialize;
 
-use super::plugin;
+use super::{filters::ContextParameters, plugin};
 
 /// Greatest weight of a scorer.
 const MOST_WEIGHT: f32 = 1e6;
 
 /// Types of scorers, and where each one's weight is.
 type WeightOf = fn(&mut ScorerWeights) -> &mut f32;
-const SCORERS: [(&str, WeightOf); 10] = [
+const SCORERS: [(&str, WeightOf); 11] = [
     ("queue-scorer", |weights| &mut weights.queue),
     ("running-requests-size-scorer", |weights| &mut weights.running),
     ("kv-cache-utilization-scorer", |weights| &mut weights.kv_cache),
@@ -22,6 +22,7 @@ const SCORERS: [(&str, WeightOf); 10] = [
     ("active-request-scorer", |weights| &mut weights.active_requests),
     ("token-load-scorer", |weights| &mut weights.token_load),
     ("no-hit-lru-scorer", |weights| &mut weights.no_hit),
+    ("context-length-aware", |weights| &mut weights.context_length),
 ];
 
 /// Parameters of all scorers; each type has some of them.
@@ -116,6 +117,9 @@ fn set_parameters(weights: &mut ScorerWeights, scorer: &PluginSpec, root: &str) 
             // New prompts fade instead of being forgotten at a number; the matches are the picker's.
             let NoHitParameters { lru_size: _, prefix_plugin_name: _, prefix_plugin_type: _, prefix_match_info_producer_name: _ } =
                 plugin_parameters(scorer, root)?;
+        }
+        "context-length-aware" => {
+            weights.filters_context |= plugin_parameters::<ContextParameters>(scorer, root)?.enable_filtering;
         }
         // Its parameters are those of the producer that it wraps.
         "precise-prefix-cache-scorer" => {}

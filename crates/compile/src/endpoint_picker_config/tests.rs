@@ -68,11 +68,11 @@ fn the_charts_own_file_has_an_effect_as_a_whole() {
 #[test]
 fn what_is_not_acted_on_is_named() {
     let configuration = parse(
-        "plugins: [{type: weighted-random-picker}, {name: ctx, type: context-length-aware}, {type: utilization-detector, parameters: \
+        "plugins: [{type: weighted-random-picker}, {name: near, type: topology-affinity-scorer}, {type: utilization-detector, parameters: \
          {queueDepthThreshold: 9}}]\nflowControl: {enableEviction: true}\ndataLayer: {}\n",
     )
     .unwrap();
-    for named in ["weighted-random-picker", "ctx", "utilization-detector", "flowControl", "dataLayer"] {
+    for named in ["weighted-random-picker", "near", "utilization-detector", "flowControl", "dataLayer"] {
         assert!(configuration.unsupported.iter().any(|it| it.contains(named)), "{named}: {:?}", configuration.unsupported);
     }
     let evicting = parse("featureGates: [flowControl=true]\nflowControl: {enableEviction: true}\n").unwrap();
@@ -100,13 +100,76 @@ fn what_does_not_exist_is_an_error_that_names_its_place() {
     assert!(weight.unwrap_err().contains("queue-scorer"));
 }
 
+/// Profiles for both stages, with a handler of these parameters.
+fn apart(handler: &str) -> Result<PickerConfiguration, String> {
+    parse(&format!(
+        "plugins: [{{type: queue-scorer}}, {handler}, {{type: prefix-based-pd-decider, parameters: {{nonCachedTokens: 100}}}}, {{type: \
+         always-disagg-pd-decider}}]\nschedulingProfiles:\n- {{name: prefill, plugins: [{{pluginRef: queue-scorer, weight: 9}}]}}\n- {{name: \
+         decode, plugins: [{{pluginRef: queue-scorer, weight: 4}}]}}\n"
+    ))
+}
+
 #[test]
-fn of_several_profiles_the_one_that_decodes_counts() {
-    let configuration = parse(
-        "plugins: [{type: queue-scorer}, {type: disagg-profile-handler}]\nschedulingProfiles:\n- {name: prefill, plugins: [{pluginRef: \
-         queue-scorer, weight: 9}]}\n- {name: decode, plugins: [{pluginRef: queue-scorer, weight: 4}]}\n",
-    )
-    .unwrap();
-    assert_eq!(configuration.scorers.unwrap().queue, 4.0);
-    assert!(configuration.unsupported[0].contains("prefill"), "{:?}", configuration.unsupported);
+fn each_stage_has_the_scorers_of_its_profile() {
+    let by_prefix = "{type: disagg-profile-handler, parameters: {deciders: {prefill: prefix-based-pd-decider}}}";
+    for handler in [by_prefix, "{type: pd-profile-handler}"] {
+        let configuration = apart(handler).unwrap();
+        assert_eq!(configuration.scorers.unwrap().queue, 4.0);
+        assert_eq!(configuration.prefill_scorers.unwrap().queue, 9.0);
+        assert_eq!(configuration.prefills, Prefills::From(100));
+        assert!(configuration.unsupported.is_empty(), "{:?}", configuration.unsupported);
+    }
+    let swapped = "{type: disagg-profile-handler, parameters: {profiles: {decode: prefill, prefill: decode}}}";
+    let configuration = apart(swapped).unwrap();
+    assert_eq!((configuration.scorers.unwrap().queue, configuration.prefill_scorers.unwrap().queue), (9.0, 4.0));
+    assert_eq!(configuration.prefills, Prefills::Never, "without a decider no prompt is prefilled elsewhere");
+    let always = "{type: disagg-profile-handler, parameters: {deciders: {prefill: always-disagg-pd-decider}}}";
+    assert_eq!(apart(always).unwrap().prefills, Prefills::From(1));
+}
+
+#[test]
+fn profiles_that_no_handler_runs_are_refused_or_named() {
+    for (handler, named) in [
+        ("{type: max-score-picker}", "schedulingProfiles: 2 profiles need a handler"),
+        ("{type: single-profile-handler}", "schedulingProfiles: 2 profiles need a handler"),
+        ("{type: disagg-profile-handler}, {type: pd-profile-handler}", "plugins[2]: \"pd-profile-handler\" is a second"),
+        ("{type: disagg-profile-handler, parameters: {profiles: {decode: d}}}", "there is no profile \"d\""),
+        ("{type: disagg-profile-handler, parameters: {deciders: {prefill: d}}}", "plugins[1].parameters.deciders.prefill: there is no"),
+        ("{type: disagg-profile-handler, parameters: {deciders: {prefill: queue-scorer}}}", "decides on no prefill"),
+        ("{type: disagg-profile-handler, parameters: {decider: a}}", "plugins[1].parameters.decider"),
+    ] {
+        let error = apart(handler).unwrap_err();
+        assert!(error.contains(named), "{handler}: {error}");
+    }
+    let other = apart("{type: disagg-profile-handler, parameters: {profiles: {prefill: p}}}").unwrap();
+    assert!(other.unsupported[0].contains("profile prefill"), "{:?}", other.unsupported);
+    let by_header = apart("{type: header-profile-handler}").unwrap();
+    assert_eq!((by_header.scorers.unwrap().queue, by_header.unsupported.len()), (9.0, 2), "{:?}", by_header.unsupported);
+}
+
+#[test]
+fn filters_are_those_of_the_profiles() {
+    let text = "plugins:\n- {name: fast, type: label-selector-filter, parameters: {matchLabels: {gpu: h100}, matchExpressions: [{key: zone, \
+                operator: In, values: [a]}]}}\n- {name: old, type: by-label, parameters: {label: llm-d.ai/role, validValues: [decode], \
+                allowsNoLabel: true}}\n- {type: context-length-aware, parameters: {enableFiltering: true}}\n";
+    let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let all = parse(text).unwrap();
+    assert!(all.unsupported.is_empty(), "{:?}", all.unsupported);
+    assert_eq!(all.role(EndpointRole::Whole, &labels(&[("gpu", "h100"), ("zone", "a")])), Some(EndpointRole::Whole));
+    assert_eq!(all.role(EndpointRole::Whole, &labels(&[("gpu", "h100"), ("zone", "b")])), None);
+    assert!(all.scorers.is_some_and(|weights| weights.filters_context && weights.context_length == 1.0));
+    assert!(all.context(&labels(&[("llm-d.ai/context-length-range", "0-9")])).is_some());
+    let one = parse(&format!("{text}schedulingProfiles: [{{name: default, plugins: [{{pluginRef: old}}]}}]\n")).unwrap();
+    assert_eq!(one.role(EndpointRole::Whole, &labels(&[("gpu", "a100")])), Some(EndpointRole::Whole));
+    assert_eq!(one.role(EndpointRole::Whole, &labels(&[("llm-d.ai/role", "prefill")])), None);
+    assert!(one.scorers.is_none());
+    for (plugins, named) in [
+        ("{type: context-length-aware}, {name: b, type: context-length-aware, parameters: {label: b}}", "plugins[1].parameters.label"),
+        ("{type: context-length-aware, parameters: {reusableTokensProducerName: p}}", "plugins[0].parameters.reusableTokensProducerName"),
+        ("{type: by-label, parameters: {label: a, matchLabels: {b: c}}}", "plugins[0].parameters.label"),
+        ("{type: label-selector-filter, parameters: {matchLabel: {}}}", "plugins[0].parameters.matchLabel"),
+    ] {
+        let error = parse(&format!("plugins: [{plugins}]\n")).unwrap_err();
+        assert!(error.contains(named), "{plugins}: {error}");
+    }
 }

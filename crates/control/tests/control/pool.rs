@@ -44,7 +44,7 @@ fn follow(api: &Api) -> PoolFollower {
 
 fn followed(follower: &PoolFollower) -> Option<OnePool> {
     let objects = follower.objects().borrow().clone()?;
-    one_pool(&objects, None, "models", "qwen")
+    one_pool(&objects, None, ("models", "qwen"), None)
 }
 
 fn names(follower: &PoolFollower) -> Vec<String> {

@@ -87,3 +87,33 @@ async fn a_picker_for_other_gateways_reads_the_config_map_too() {
     picker.save(pool(&[&a, &b], "[{type: prefix-cache-scorer}]"));
     spread(gateway.http(), 1).await;
 }
+
+#[tokio::test]
+async fn labels_of_pods_choose_by_filters_and_context_lengths() {
+    let [a, b] = two().await;
+    let labelled = |plugins: &str, range: [&str; 2]| {
+        let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
+        list.extend(pool(&[&a, &b], plugins));
+        let pods = list.iter_mut().filter(|object| object["kind"] == "Pod");
+        for (pod, range) in pods.zip(range) {
+            pod["metadata"]["labels"]["llm-d.ai/context-length-range"] = range.into();
+        }
+        list
+    };
+    let both = "[{type: queue-scorer}, {type: context-length-aware, parameters: {enableFiltering: true}}]";
+    let gateway = Setup::with(labelled(both, ["0-100", "101-9000"])).serve().await;
+    for (words, server) in [(10, "a"), (2000, "b")] {
+        for _ in 0..10 {
+            let reply = Call::chat("qwen", &"word ".repeat(words)).send(gateway.http()).await;
+            assert_eq!((reply.status.as_u16(), reply.server()), (200, server), "{}", reply.text());
+        }
+    }
+    let too_long = Call::chat("qwen", &"word ".repeat(40_000)).send(gateway.http()).await;
+    assert_eq!(too_long.status, 503, "{}", too_long.text());
+    let filter = "[{type: queue-scorer}, {type: label-selector-filter, parameters: {matchLabels: {llm-d.ai/context-length-range: 0-100}}}]";
+    gateway.save_objects(labelled(filter, ["0-100", "101-9000"]));
+    spread(gateway.http(), 1).await;
+    assert_eq!(servers(gateway.http()).await, HashSet::from(["a".to_owned()]));
+    gateway.save_objects(labelled(filter, ["101-9000", "0-100"]));
+    wait::within("the other is chosen", async { while servers(gateway.http()).await != HashSet::from(["b".to_owned()]) {} }).await;
+}

@@ -46,7 +46,7 @@ fn calls(objects: &str) -> Calls {
         store.upsert(Entry::new(decoded, "-".into())).unwrap();
     }
     let picker = Arc::new(EndpointPicker::new(&Handle::current(), MetricNames::default()));
-    picker.update(one_pool(&store, None, "default", "p"), None);
+    picker.update(one_pool(&store, None, ("default", "p"), None), None);
     Calls::new(picker, &Limits { max_body: 1 << 20, body_memory: 1 << 24, max_endpoints: 1 })
 }
 

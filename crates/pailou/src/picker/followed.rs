@@ -20,7 +20,7 @@ pub(super) struct Followed {
     group: Option<&'static str>,
     namespace: NamespaceName,
     name: String,
-    configuration: Option<PickerConfiguration>,
+    configuration: Option<Arc<PickerConfiguration>>,
     /// TLS towards engines' metrics where no BackendTLSPolicy says it; `None` is plain TCP.
     metrics_tls: Option<Arc<UpstreamTls>>,
     /// The pool as last logged.
@@ -40,16 +40,13 @@ impl Followed {
     /// The configuration file cannot be read.
     pub(super) fn new(picker: Arc<EndpointPicker>, args: &PickerArgs, namespace: NamespaceName) -> Result<Self, Error> {
         let (group, name) = (args.pool_group, args.pool_name.clone());
-        let configuration = configuration::read(args)?;
+        let configuration = configuration::read(args)?.map(Arc::new);
         Ok(Self { picker, group, namespace, name, configuration, metrics_tls: metrics_tls(args), reported: None })
     }
 
     /// The objects are these now.
     pub(super) fn take(&mut self, objects: &Store) {
-        let mut pool = one_pool(objects, self.group, self.namespace.as_str(), &self.name);
-        if let Some((pool, configuration)) = pool.as_mut().zip(self.configuration.as_ref()) {
-            configuration.apply(Arc::make_mut(&mut pool.pool));
-        }
+        let pool = one_pool(objects, self.group, (self.namespace.as_str(), &self.name), self.configuration.as_ref());
         let endpoints = pool.as_ref().map(|pool| pool.endpoints.len());
         let warnings = pool.as_ref().map(|pool| pool.warnings.clone()).unwrap_or_default();
         let tls = pool.as_ref().map_or(Ok(None), |pool| pool.tls.clone());

@@ -27,6 +27,7 @@ fn silent() -> Endpoint {
         name: "other".into(),
         priority: 0,
         role: EndpointRole::Decode,
+        context: None,
     }
 }
 

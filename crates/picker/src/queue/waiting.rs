@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future as _, poll_fn},
-    net::SocketAddr,
     pin::pin,
     task::Poll,
     time::Instant,
@@ -11,18 +10,18 @@ use std::{
 use pailou_snapshot::Queueing;
 use tokio::time::sleep_until;
 
-use super::{Queue, QueueOutcome, QueueTerms, Size, Turn, bands::Key};
+use super::{Queue, QueueOutcome, QueueTerms, Restriction, Size, Turn, bands::Key};
 use crate::{Picked, pick_request::PickError};
 
-/// Waits until `pick` finds room, fails with an error for which `may_wait` is false, or the request's time runs out. `subset` is all
-/// that it may use, if not every endpoint. `is_empty` tells whether the pool has no endpoint.
+/// Waits until `pick` finds room, fails with an error for which `may_wait` is false, or the request's time runs out. `is_empty` tells whether
+/// the pool has no endpoint.
 ///
 /// # Errors
 /// Why it was not sent.
 pub(crate) async fn wait(
     queue: &Queue,
     settings: Queueing,
-    (terms, size, subset): (&QueueTerms<'_>, Size, Option<&[SocketAddr]>),
+    (terms, size, restriction): (&QueueTerms<'_>, Size, Restriction<'_>),
     mut pick: impl FnMut() -> Result<Picked, PickError>,
     may_wait: impl Fn(PickError) -> bool,
     is_empty: impl Fn() -> bool,
@@ -32,7 +31,7 @@ pub(crate) async fn wait(
         queue.refused(terms.priority, QueueOutcome::ShuttingDown);
         return Err(PickError::ShuttingDown);
     }
-    let key = queue.push(terms, &settings, (size, subset), since).map_err(|retry_after| {
+    let key = queue.push(terms, &settings, (size, restriction.subset), since).map_err(|retry_after| {
         let (outcome, error) = match is_empty() {
             true => (QueueOutcome::NoEndpoints, PickError::NoEndpoints),
             false => (QueueOutcome::Full, PickError::Saturated { retry_after }),
@@ -61,7 +60,7 @@ pub(crate) async fn wait(
                         request.outcome = error.outcome();
                         return Poll::Ready(Err(error));
                     }
-                    Err(_) => queue.put_back(key, subset.is_some()),
+                    Err(_) => queue.put_back(key, restriction.is_restricted),
                 },
             }
         }

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use super::PoolState;
 use crate::{
+    candidates::filters_context,
     load::Tokens,
     pick::{self, Gate},
     pick_request::{PickError, PickRequest},
     picked::Picked,
-    queue::{self, QueueReport, QueueTerms, Size},
+    queue::{self, QueueReport, QueueTerms, Restriction, Size},
 };
 
 impl PoolState {
@@ -42,10 +43,11 @@ impl PoolState {
     }
 
     /// Whether a request may wait that was not picked for. One whose subset has no endpoint of the pool has nothing to wait for: which
-    /// addresses it stands for was settled when the request came.
+    /// addresses it stands for was settled when the request came. Nor has one of a length that no endpoint is for.
     pub fn may_wait(&self, request: &PickRequest<'_>, error: PickError) -> bool {
         let members = self.shared.members.load();
-        let is_hopeless = error == PickError::NoEndpoints && request.subset.is_some();
+        let is_too_long = filters_context(&members, request.stage) && !members.endpoints.is_empty();
+        let is_hopeless = error == PickError::NoEndpoints && (request.subset.is_some() || is_too_long);
         members.pool.queueing.is_some() && !is_hopeless
     }
 
@@ -67,7 +69,9 @@ impl PoolState {
         let size = Size { tokens: tokens.number(), bytes: request.input_bytes as u64 };
         let may_wait = |error| self.may_wait(request, error);
         let is_empty = || self.shared.members.load().endpoints.is_empty();
-        queue::wait(&members.queue, settings, (terms, size, request.subset), pick, may_wait, is_empty).await
+        let is_restricted = request.subset.is_some() || filters_context(&members, request.stage);
+        let restriction = Restriction { subset: request.subset, is_restricted };
+        queue::wait(&members.queue, settings, (terms, size, restriction), pick, may_wait, is_empty).await
     }
 
     /// Whether the pool's requests may wait.

@@ -28,6 +28,7 @@ impl Setup {
             name: format!("pod-{host}").into(),
             priority: 0,
             role: EndpointRole::Decode,
+            context: None,
         });
         Self { state: PoolState::new(pool, &endpoints, &Handle::current()), engine }
     }
@@ -189,6 +190,7 @@ async fn engines_are_asked_that_the_request_may_go_to() {
             name: format!("pod-{host}").into(),
             priority,
             role: EndpointRole::Decode,
+            context: None,
         };
         (0..).zip(priorities).map(endpoint).collect()
     };

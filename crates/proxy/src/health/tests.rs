@@ -105,6 +105,7 @@ fn cluster_with_tls(
             name: address.to_string().into(),
             priority: 0,
             role: EndpointRole::Decode,
+            context: None,
         })
         .collect();
     let background = super::background(Handle::current(), Dns::new(Handle::current(), Overrides::default()));

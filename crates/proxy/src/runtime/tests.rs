@@ -42,7 +42,7 @@ fn cell(numbers: &[u8]) -> Arc<[Endpoint]> {
     let address = |&number| Address::Socket(SocketAddr::from(([10, 0, 0, number], 80)));
     numbers
         .iter()
-        .map(|number| Endpoint { address: address(number), name: "pod".into(), priority: 0, role: EndpointRole::Decode })
+        .map(|number| Endpoint { address: address(number), name: "pod".into(), priority: 0, role: EndpointRole::Decode, context: None })
         .collect()
 }
 
@@ -132,6 +132,7 @@ async fn a_pools_picker_carries_over_and_learns_of_new_endpoints() {
         runtime: ModelServer::Vllm,
         strategy: RoutingStrategy::Load,
         scorers: None,
+        prefill_scorers: None,
         picker: PickerKind::BuiltIn,
         models: HashMap::default(),
         any_model: None,

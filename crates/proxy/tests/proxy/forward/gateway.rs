@@ -147,6 +147,7 @@ fn endpoints(clusters: &[&[SocketAddr]]) -> Endpoints {
         name: address.to_string().into(),
         priority: 0,
         role: EndpointRole::Decode,
+        context: None,
     };
     clusters.iter().enumerate().map(|(place, addresses)| (key(place), addresses.iter().map(endpoint).collect())).collect()
 }

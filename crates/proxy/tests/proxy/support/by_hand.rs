@@ -112,6 +112,7 @@ fn pool() -> Pool {
         runtime: ModelServer::Vllm,
         strategy: RoutingStrategy::Load,
         scorers: None,
+        prefill_scorers: None,
         picker: PickerKind::BuiltIn,
         models: Default::default(),
         any_model: None,
@@ -175,6 +176,7 @@ fn endpoints(engines: &[SocketAddr]) -> Endpoints {
             name: address.to_string().into(),
             priority: 0,
             role: EndpointRole::Decode,
+            context: None,
         })
         .collect();
     Endpoints::from([(EndpointKey::Pool(pool_name()), endpoints)])
