@@ -72,6 +72,11 @@ impl PickerConfiguration {
         self.runtime
     }
 
+    /// Queueing, where the configuration switches it on.
+    pub(crate) fn queueing(&self) -> Option<Queueing> {
+        self.queueing
+    }
+
     /// Gives a pool these settings. What the configuration does not have stays as the pool's annotations say it.
     pub(crate) fn apply(&self, pool: &mut Pool) {
         let all = || [self.scorers, self.prefill_scorers].into_iter().flatten();

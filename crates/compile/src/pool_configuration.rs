@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{endpoint_picker_config::PickerConfiguration, index::Index, status::Problem};
+use crate::{endpoint_picker_config::PickerConfiguration, index::Index, picker, queueing::FOREIGN_PICKER, status::Problem};
 use pailou_api::{
     ConfigMap, InferencePool,
     endpoint_picker_config::{ConfigurationSource, ENDPOINT_PICKER_CONFIG_ANNOTATION},
@@ -42,6 +42,11 @@ pub(crate) fn in_force(index: &Index<'_>, pool: &InferencePool) -> Option<Arc<Pi
     if has_own { None } else { read(index, pool, ConfigurationOf::GatewaysPool).configuration }
 }
 
+/// The configuration that a pool's own endpoint picker reads, if it is `pailou picker`.
+pub(crate) fn in_picker(index: &Index<'_>, pool: &InferencePool) -> Option<Arc<PickerConfiguration>> {
+    read(index, pool, ConfigurationOf::Picker(None)).configuration
+}
+
 /// Reads a pool's configuration.
 pub(crate) fn read(index: &Index<'_>, pool: &InferencePool, of: ConfigurationOf<'_>) -> PoolConfiguration {
     if let ConfigurationOf::Picker(Some(given)) = of {
@@ -79,7 +84,7 @@ pub(crate) fn read(index: &Index<'_>, pool: &InferencePool, of: ConfigurationOf<
 pub(crate) fn without_effect(pool: &InferencePool) -> PoolConfiguration {
     let is_named = matches!(ConfigurationSource::of(pool), Some(ConfigurationSource::Named { .. }));
     let warning = || {
-        format!("annotation {ENDPOINT_PICKER_CONFIG_ANNOTATION} has no effect where endpointPickerRef's endpoint picker chooses")
+        format!("annotation {ENDPOINT_PICKER_CONFIG_ANNOTATION} has no effect where {FOREIGN_PICKER}")
     };
     PoolConfiguration { warnings: is_named.then(warning).into_iter().collect(), ..PoolConfiguration::default() }
 }

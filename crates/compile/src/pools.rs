@@ -23,7 +23,7 @@ use super::{
     picker::{self, NoPicker},
     pool_annotations,
     pool_configuration::{self, ConfigurationOf},
-    queueing::queueing,
+    queueing::{self, queueing},
     upstream_tls::TlsPolicies,
     warnings::PARTIALLY_SUPPORTED,
 };
@@ -179,7 +179,8 @@ impl<'a> PoolState<'a> {
         let key = cluster.key.clone();
         self.tls_policy = policy;
         self.asked = Some(Arc::new(cluster));
-        Ok(PickerKind::External { cluster: key, failure_mode: failure_mode(reference) })
+        let timeout = queueing::picker_timeout(pool_configuration::in_picker(index, self.object).as_deref(), self.object);
+        Ok(PickerKind::External { cluster: key, failure_mode: failure_mode(reference), timeout })
     }
 
     /// The pool where its picker is not to be had and none replaces it.

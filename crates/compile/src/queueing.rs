@@ -5,7 +5,10 @@ use std::time::Duration;
 use pailou_api::{InferencePool, Meta, Quantity};
 use pailou_snapshot::{PickerKind, Queueing};
 
-use crate::annotation::{number, parsed, time};
+use crate::{
+    annotation::{number, parsed, time},
+    endpoint_picker_config::PickerConfiguration,
+};
 
 const ANNOTATION: &str = "pailou.dev/queueing";
 const MAX_REQUESTS_ANNOTATION: &str = "pailou.dev/queue-max-requests";
@@ -25,6 +28,20 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const MOST_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Most requests under way at an endpoint that an annotation may ask for.
 const MOST_MAX_CONCURRENCY: u32 = 100_000;
+
+/// Reason for annotations that the gateway itself does not act on.
+pub(crate) const FOREIGN_PICKER: &str = "endpointPickerRef's endpoint picker chooses, unless that is `pailou picker`";
+/// Time of an endpoint picker beyond the longest wait in its queue.
+const PICKER_SLACK: Duration = Duration::from_secs(10);
+
+/// How long the gateway waits for a pool's own endpoint picker: longer than requests wait there, if it is `pailou picker` and reads this
+/// configuration, or else the pool's annotations.
+pub(crate) fn picker_timeout(configuration: Option<&PickerConfiguration>, pool: &InferencePool) -> Duration {
+    let configured = configuration.and_then(PickerConfiguration::queueing).map(|queueing| queueing.timeout);
+    // Values that are none are told of where queueing is read.
+    let annotated = || queueing(pool, &PickerKind::BuiltIn, &mut Vec::new()).map(|queueing| queueing.timeout);
+    configured.or_else(annotated).unwrap_or(DEFAULT_TIMEOUT).max(DEFAULT_TIMEOUT) + PICKER_SLACK
+}
 
 /// Queueing as a pool's annotations have it; `None` where it is off. A value that is none is ignored, with a warning.
 pub(crate) fn queueing(pool: &InferencePool, picker: &PickerKind, warnings: &mut Vec<String>) -> Option<Queueing> {
@@ -49,7 +66,7 @@ pub(crate) fn queueing(pool: &InferencePool, picker: &PickerKind, warnings: &mut
         return None;
     }
     if let PickerKind::External { .. } = picker {
-        warnings.push(format!("annotation {ANNOTATION} has no effect where endpointPickerRef's endpoint picker chooses"));
+        warnings.push(format!("annotation {ANNOTATION} has no effect where {FOREIGN_PICKER}"));
         return None;
     }
     Some(Queueing {

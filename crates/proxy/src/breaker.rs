@@ -43,12 +43,19 @@ pub struct Overflow(pub Resource);
 pub struct Permit {
     breaker: Arc<Breaker>,
     resource: Resource,
+    /// False until [`Permit::count`] for a request that may wait before it is sent.
+    is_counted: bool,
 }
 
 impl Breaker {
     /// Counts a request. Held to the end of its response, whatever attempts it takes.
     pub fn request(self: &Arc<Self>, limits: Option<&CircuitBreaker>) -> Result<Permit, Overflow> {
         self.acquire(Resource::Requests, limits.map(|limits| limits.max_parallel_requests))
+    }
+
+    /// A request that may wait in a queue: it is counted when it has left that, by [`Permit::count`].
+    pub fn request_later(self: &Arc<Self>) -> Permit {
+        Permit { breaker: Arc::clone(self), resource: Resource::Requests, is_counted: false }
     }
 
     /// Counts a retry. Held to the end of the attempt.
@@ -83,7 +90,7 @@ impl Breaker {
             // Made before the attempt, so that a connection closed in between is not missed.
             let closed = self.connection_closed.notified();
             if self.counters[Resource::Connections as usize].take(limit) {
-                return Ok(Permit { breaker: Arc::clone(self), resource: Resource::Connections });
+                return Ok(Permit { breaker: Arc::clone(self), resource: Resource::Connections, is_counted: true });
             }
             if limit == Some(0) {
                 return Err(self.overflow(Resource::Connections));
@@ -104,7 +111,7 @@ impl Breaker {
 
     fn acquire(self: &Arc<Self>, resource: Resource, limit: Option<u32>) -> Result<Permit, Overflow> {
         if self.counters[resource as usize].take(limit) {
-            Ok(Permit { breaker: Arc::clone(self), resource })
+            Ok(Permit { breaker: Arc::clone(self), resource, is_counted: true })
         } else {
             Err(self.overflow(resource))
         }
@@ -131,8 +138,28 @@ impl Resource {
     }
 }
 
+impl Permit {
+    /// Counts it, unless it is counted.
+    ///
+    /// # Errors
+    /// The limit is reached.
+    pub fn count(&mut self, limits: Option<&CircuitBreaker>) -> Result<(), Overflow> {
+        if !self.is_counted {
+            let limit = limits.map(|limits| limits.max_parallel_requests);
+            if !self.breaker.counters[self.resource as usize].take(limit) {
+                return Err(self.breaker.overflow(self.resource));
+            }
+            self.is_counted = true;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
+        if !self.is_counted {
+            return;
+        }
         self.breaker.counters[self.resource as usize].active.fetch_sub(1, Ordering::AcqRel);
         if self.resource == Resource::Connections {
             // All waiters: rules that share a breaker may have different limits, and the first may still not fit.

@@ -371,7 +371,7 @@ async fn forward(
     }
     let picker = Picker::of(runtime, backend);
     let input = if picker.is_some() { read_for_picker(input, head, context, &bounds).await? } else { input };
-    let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
+    let mut permit = queue::permit(rule, runtime, backend)?;
 
     let late_edit = answer::late_edit(policy, head, connection, rule);
     let counts_tokens = record.counts_tokens();
@@ -386,6 +386,7 @@ async fn forward(
         let mut outgoing = Outgoing::new(&route, &permit, head, connection, input.call().is_some())?;
         let input = mirroring::copy(&route, &outgoing, input, connection);
         let mut target = Target::aim(&route, picker, connection, &mut outgoing, input.call(), record, Haste::MayWait).await?;
+        permit.count(rule.policy.breaker.as_ref()).map_err(overflow)?;
         usage::ask(&route, &mut target, &mut outgoing, input.call());
         let upgrade = head.upgrade.take();
         let keep = replay::keep(rule, &input, outgoing.is_repeatable(), bounds, context);

@@ -158,6 +158,8 @@ pub enum PickerKind {
         cluster: ClusterKey,
         /// Treatment of requests when it does not answer.
         failure_mode: FailureMode,
+        /// How long it may take, which may hold requests back until there is room for them.
+        timeout: Duration,
     },
 }
 

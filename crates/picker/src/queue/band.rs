@@ -1,11 +1,17 @@
 //! Requests of one priority: deficit round robin among flows, first come, first served within one.
 
-use std::collections::BTreeSet;
+use std::{
+    borrow::Cow,
+    collections::BTreeSet,
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
+};
 
 use super::bands::Key;
 
-/// Flows that are told apart. Further ones share the flow of requests that name none.
+/// Flows that are told apart. Further ones share flows with each other, by a hash of their names.
 pub(super) const MAX_FLOWS: usize = 256;
+/// Flows that those share.
+pub(super) const SHARED_FLOWS: u64 = 64;
 /// Flow of requests that name none.
 pub(super) const DEFAULT_FLOW: &str = "default-flow";
 /// Tokens that each flow may send in a round.
@@ -36,12 +42,14 @@ impl Band {
     /// Adds a request to the flow of this name; gives the flow's number. `new_number` is its number if it is a new one.
     pub(super) fn push(&mut self, name: &str, key: Key, new_number: u64) -> u64 {
         let known = |name: &str| self.flows.iter().position(|flow| *flow.name == *name);
-        let (name, place) = match known(name) {
-            None if self.flows.len() >= MAX_FLOWS => (DEFAULT_FLOW, known(DEFAULT_FLOW)),
-            place => (name, place),
-        };
+        let mut name = Cow::from(name);
+        let mut place = known(&name);
+        if place.is_none() && self.flows.len() >= MAX_FLOWS {
+            name = shared_flow(&name).into();
+            place = known(&name);
+        }
         let place = place.unwrap_or_else(|| {
-            self.flows.push(Flow { name: name.into(), number: new_number, deficit: 0, keys: BTreeSet::new(), passed_over: 0 });
+            self.flows.push(Flow { name: name.into_owned().into(), number: new_number, deficit: 0, keys: BTreeSet::new(), passed_over: 0 });
             self.flows.len() - 1
         });
         let flow = &mut self.flows[place];
@@ -108,4 +116,10 @@ impl Band {
     pub(super) fn heads(&self) -> impl ExactSizeIterator<Item = Option<Key>> {
         self.flows.iter().map(|flow| flow.keys.first().copied())
     }
+}
+
+/// Name of the flow that one shares which is not told apart. No header has its first character.
+pub(super) fn shared_flow(name: &str) -> String {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(name);
+    format!("\0{}", hash % SHARED_FLOWS)
 }

@@ -332,7 +332,9 @@ fn a_request_that_found_no_room_and_leaves_lets_those_behind_it_look() {
     let _others: Vec<_> = names.iter().map(|name| waits(Some(name))).collect();
     // There is no room for further flows: these two share one.
     let head = waits(None);
-    let mut next = begin(&fixture, priority(0));
+    let shared = band::shared_flow(&flow_name(None, Some(&subset)));
+    let other = (0..).map(|number| format!("next-{number}")).find(|name| band::shared_flow(name) == shared).unwrap();
+    let mut next = begin(&fixture, QueueTerms { flow: Some(&other), ..QueueTerms::default() });
     assert!(!next.is_woken());
     drop(head);
     assert!(next.is_woken() && matches!(next.poll(), Poll::Ready(Ok(_))));

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use pailou_snapshot::PickerKind;
+
 use super::PoolState;
 use crate::{
     candidates::filters_context,
@@ -77,6 +79,11 @@ impl PoolState {
     /// Whether the pool's requests may wait.
     pub fn has_queueing(&self) -> bool {
         self.shared.members.load().pool.queueing.is_some()
+    }
+
+    /// Whether an endpoint picker of the pool's own chooses, in whose queue requests may wait.
+    pub fn has_external_picker(&self) -> bool {
+        matches!(self.shared.members.load().pool.picker, PickerKind::External { .. })
     }
 
     /// Refuses the requests that wait, and those that would, as the process ends.

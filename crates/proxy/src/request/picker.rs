@@ -20,8 +20,6 @@ use crate::{
     worker::Connection,
 };
 
-/// How long a picker may take, which may hold requests back until there is room for them: longer than `pailou picker` does unless it is told to.
-const PICKER_TIMEOUT: Duration = Duration::from_secs(70);
 /// A body that comes back may be longer than what was sent by this many bytes.
 const MAX_GROWTH: usize = 1 << 20;
 
@@ -31,6 +29,7 @@ pub(super) struct Picker {
     cluster: Option<Arc<ClusterState>>,
     pool: Arc<ClusterState>,
     failure_mode: FailureMode,
+    timeout: Duration,
 }
 
 /// Why a picker's word is not to be had.
@@ -40,8 +39,8 @@ enum SubrequestError {
     Unreached(#[from] subrequest::SubrequestError),
     #[error(transparent)]
     Failure(#[from] client::Failure),
-    #[error("the endpoint picker did not answer within {} s", PICKER_TIMEOUT.as_secs())]
-    Late,
+    #[error("the endpoint picker did not answer within {} s", .0.as_secs_f32())]
+    Late(Duration),
     #[error("the endpoint picker chose {0}, which is no ready endpoint of the pool")]
     Outside(SocketAddr),
 }
@@ -51,9 +50,9 @@ impl Picker {
     pub(super) fn of(runtime: &Runtime, backend: &BackendRef) -> Option<Self> {
         let id = *backend.cluster.as_ref().ok()?;
         let ClusterKind::Pool(pool) = &runtime.snapshot().cluster(id).kind else { return None };
-        let PickerKind::External { cluster: key, failure_mode } = &pool.picker else { return None };
+        let PickerKind::External { cluster: key, failure_mode, timeout } = &pool.picker else { return None };
         let (cluster, pool) = (runtime.find(key).cloned(), runtime.cluster(id).clone());
-        Some(Self { key: key.clone(), cluster, pool, failure_mode: *failure_mode })
+        Some(Self { key: key.clone(), cluster, pool, failure_mode: *failure_mode, timeout: *timeout })
     }
 
     /// Asks it. `None`: it does not answer, and the gateway is to choose by itself (`failureMode: FailOpen`).
@@ -69,7 +68,7 @@ impl Picker {
         record: &RequestLog,
     ) -> Result<Option<Choice>, Error> {
         let request = route.entry.rule.policy.timeouts.request.map(|limit| Instant::from_std(record.started) + limit);
-        let own = Instant::now() + PICKER_TIMEOUT;
+        let own = Instant::now() + self.timeout;
         let first = request.map_or(own, |request| request.min(own));
         let silence = match timeout_at(first, self.verdict(route, connection, outgoing, call)).await {
             Ok(Ok(Verdict::LocalReply(reply))) => return Err(Error::local_reply(reply)),
@@ -82,7 +81,7 @@ impl Picker {
             Err(_) if request == Some(first) => {
                 return Err(Error::new(Flag::Timeout, "the endpoint picker did not answer in time"));
             }
-            Err(_) => SubrequestError::Late,
+            Err(_) => SubrequestError::Late(self.timeout),
         };
         let detail = format!("{}: {silence}", self.key.endpoints);
         match self.failure_mode {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 use pailou_picker::{FAIRNESS_HEADER, PickError, Picked, QueueTerms, TIMEOUT_HEADER, queue_timeout};
-use pailou_snapshot::{Action, ClusterId, Rule};
+use pailou_snapshot::{Action, BackendRef, ClusterId, Rule};
 
-use super::{Chosen, outgoing::Outgoing, pool_target::PoolTarget, target::Target};
-use crate::{error::Error, filter::ClientId, request_log::RequestLog, runtime::Runtime};
+use super::{Chosen, outgoing::Outgoing, overflow, pool_target::PoolTarget, target::Target};
+use crate::{breaker::Permit, error::Error, filter::ClientId, request_log::RequestLog, runtime::Runtime};
 
 static FAIRNESS: HeaderName = HeaderName::from_static(FAIRNESS_HEADER);
 static TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
@@ -17,6 +17,20 @@ pub(super) fn may_wait(rule: &Rule, runtime: &Runtime) -> bool {
     let Action::Forward(backends) = &rule.action else { return false };
     let queues = |id: &ClusterId| runtime.cluster(*id).pool().is_some_and(|pool| pool.has_queueing());
     backends.iter().any(|backend| backend.cluster.as_ref().is_ok_and(queues))
+}
+
+/// A request's place at its backend's breaker. Where it may wait in a queue, the gateway's or an endpoint picker's, it takes the place when it is
+/// sent: [`Permit::count`].
+///
+/// # Errors
+/// 503 where the breaker has no room.
+pub(super) fn permit(rule: &Rule, runtime: &Runtime, backend: &BackendRef) -> Result<Permit, Error> {
+    let breaker = runtime.breaker(backend.breaker);
+    let pool = backend.cluster.as_ref().ok().and_then(|id| runtime.cluster(*id).pool());
+    match pool.is_some_and(|pool| pool.has_queueing() || pool.has_external_picker()) {
+        true => Ok(breaker.request_later()),
+        false => breaker.request(rule.policy.breaker.as_ref()).map_err(overflow),
+    }
 }
 
 /// Waits until an endpoint of the pool has room and it is the request's turn.

@@ -14,6 +14,7 @@ use super::{
     outgoing::Outgoing,
     overflow,
     picker::Picker,
+    queue,
     target::{Haste, Target},
     usage,
 };
@@ -74,7 +75,7 @@ impl<'a> Attempts<'a> {
     /// Turns to another backend. All that can fail comes first: until then the request stays as it is.
     async fn turn_to(&mut self, backend: &'a BackendRef, record: &mut RequestLog, store_budget: &StoreBudget) -> Result<(), Error> {
         let rule = &self.route.entry.rule;
-        let permit = self.route.runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
+        let mut permit = queue::permit(rule, self.route.runtime, backend)?;
         let call = self.body.call();
         if let Some(headers) = &self.original {
             self.head.parts.headers = headers.clone();
@@ -103,6 +104,7 @@ impl<'a> Attempts<'a> {
         // At a pool that it has not been to, it does not overtake those that wait.
         let haste = if is_first { Haste::MayWait } else { Haste::Now };
         let mut target = Target::aim(&route, picker, self.connection, &mut outgoing, call, record, haste).await?;
+        permit.count(rule.policy.breaker.as_ref()).map_err(overflow)?;
         if let Some(history) = &self.history {
             target.selection.leave_out(history.tried(backend));
         }

@@ -430,7 +430,10 @@ pub(crate) fn cluster(out: &mut String, cluster: &Cluster) {
         let picker = match &pool.picker {
             PickerKind::BuiltIn => "BuiltIn".to_owned(),
             // The key's digest is not for reading.
-            PickerKind::External { cluster, failure_mode } => format!("{} {failure_mode:?}", cluster.endpoints),
+            PickerKind::External { cluster, failure_mode, timeout } => {
+                let longer = if *timeout == Duration::from_secs(70) { String::new() } else { format!(" {timeout:?}") };
+                format!("{} {failure_mode:?}{longer}", cluster.endpoints)
+            }
         };
         line(out, 2, &format!("pool: {}", quoted(&format!("{:?} {:?} {picker}", pool.runtime, pool.strategy))));
         let models: BTreeMap<_, _> = pool.models.iter().collect();

@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::queue::band::{DEFAULT_FLOW, MAX_FLOWS, QUANTUM};
+use crate::queue::band::{DEFAULT_FLOW, MAX_FLOWS, QUANTUM, SHARED_FLOWS, shared_flow};
 
 const ROOMY: Bounds = Bounds { requests: 10_000, bytes: u64::MAX };
 
@@ -55,7 +55,7 @@ fn a_flow_gets_nothing_for_a_request_that_left() {
 }
 
 #[test]
-fn flows_beyond_the_bound_share_one() {
+fn flows_beyond_the_bound_share_some() {
     let mut bands = Bands::default();
     let flows = || bands_of(&bands);
     fn bands_of<T>(bands: &Bands<T>) -> usize {
@@ -65,9 +65,25 @@ fn flows_beyond_the_bound_share_one() {
     for number in 0..5_000 {
         bands.push(arrival(0, &format!("invented-{number}"), 500), ROOMY, false).unwrap();
     }
-    assert_eq!(bands_of(&bands), MAX_FLOWS + 1, "and the default flow");
+    assert_eq!(bands_of(&bands), MAX_FLOWS + SHARED_FLOWS as usize);
     bands.push(arrival(0, DEFAULT_FLOW, 500), ROOMY, true).unwrap();
-    assert_eq!(bands_of(&bands), MAX_FLOWS + 1);
+    assert_eq!(bands_of(&bands), MAX_FLOWS + SHARED_FLOWS as usize);
+}
+
+#[test]
+fn a_client_beyond_the_bound_does_not_wait_behind_all_others_beyond_it() {
+    let mut bands = Bands::default();
+    for number in 0..MAX_FLOWS {
+        bands.push(arrival(0, &format!("known-{number}"), 500), ROOMY, "known").unwrap();
+    }
+    // One client beyond the bound sends a great deal, another one request.
+    for _ in 0..1000 {
+        bands.push(arrival(0, "greedy", 500), ROOMY, "greedy").unwrap();
+    }
+    let modest = (0..).map(|number| format!("modest-{number}")).find(|name| shared_flow(name) != shared_flow("greedy")).unwrap();
+    bands.push(arrival(0, &modest, 500), ROOMY, "modest").unwrap();
+    let sent = dispatch(&mut bands, MAX_FLOWS + 2);
+    assert_eq!(sent.iter().filter(|name| **name == "modest").count(), 1, "it has its turn as each of the others");
 }
 
 #[test]
