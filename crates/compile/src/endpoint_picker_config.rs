@@ -135,7 +135,8 @@ impl PickerConfiguration {
         self.scorers = scorers::weights(config, decode)?;
         let filters = |profile| {
             let all = plugin::of_profile(config, profile)?.into_iter();
-            let filters = all.filter_map(|(place, plugin)| label_filter(plugin, &format!("plugins[{place}].parameters")).transpose());
+            let filters =
+                all.filter_map(|(place, plugin)| label_filter(plugin, &format!("plugins[{place}].parameters")).transpose());
             filters.collect::<Result<Vec<_>, String>>()
         };
         self.filters.decode = filters(decode)?;

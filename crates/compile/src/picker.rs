@@ -55,11 +55,7 @@ pub(crate) fn cluster(
 }
 
 /// The port of an endpoint picker's Service.
-pub(crate) fn port<'a>(
-    index: &Index<'a>,
-    namespace: &str,
-    reference: &EndpointPickerRef,
-) -> Result<&'a ServicePort, NoPicker> {
+pub(crate) fn port<'a>(index: &Index<'a>, namespace: &str, reference: &EndpointPickerRef) -> Result<&'a ServicePort, NoPicker> {
     let name = &reference.name;
     if !reference.group.is_empty() || reference.kind != "Service" {
         let named = Named { group: &reference.group, kind: &reference.kind, name };

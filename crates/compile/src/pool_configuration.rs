@@ -83,9 +83,7 @@ pub(crate) fn read(index: &Index<'_>, pool: &InferencePool, of: ConfigurationOf<
 /// A configuration where the pool's own endpoint picker chooses.
 pub(crate) fn without_effect(pool: &InferencePool) -> PoolConfiguration {
     let is_named = matches!(ConfigurationSource::of(pool), Some(ConfigurationSource::Named { .. }));
-    let warning = || {
-        format!("annotation {ENDPOINT_PICKER_CONFIG_ANNOTATION} has no effect where {FOREIGN_PICKER}")
-    };
+    let warning = || format!("annotation {ENDPOINT_PICKER_CONFIG_ANNOTATION} has no effect where {FOREIGN_PICKER}");
     PoolConfiguration { warnings: is_named.then(warning).into_iter().collect(), ..PoolConfiguration::default() }
 }
 

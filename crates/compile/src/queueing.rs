@@ -15,9 +15,16 @@ const MAX_REQUESTS_ANNOTATION: &str = "pailou.dev/queue-max-requests";
 const MAX_BYTES_ANNOTATION: &str = "pailou.dev/queue-max-bytes";
 const TIMEOUT_ANNOTATION: &str = "pailou.dev/queue-timeout";
 const MAX_CONCURRENCY_ANNOTATION: &str = "pailou.dev/queue-max-concurrency";
+const EVICTION_ANNOTATION: &str = "pailou.dev/queue-eviction";
 /// All annotations that are read here.
-pub(crate) const ANNOTATIONS: [&str; 5] =
-    [ANNOTATION, MAX_REQUESTS_ANNOTATION, MAX_BYTES_ANNOTATION, TIMEOUT_ANNOTATION, MAX_CONCURRENCY_ANNOTATION];
+pub(crate) const ANNOTATIONS: [&str; 6] = [
+    ANNOTATION,
+    MAX_REQUESTS_ANNOTATION,
+    MAX_BYTES_ANNOTATION,
+    TIMEOUT_ANNOTATION,
+    MAX_CONCURRENCY_ANNOTATION,
+    EVICTION_ANNOTATION,
+];
 
 pub(crate) const DEFAULT_MAX_REQUESTS: u32 = 5000;
 /// Most requests of a priority that an annotation may ask for.
@@ -46,7 +53,8 @@ pub(crate) fn picker_timeout(configuration: Option<&PickerConfiguration>, pool: 
 /// Queueing as a pool's annotations have it; `None` where it is off. A value that is none is ignored, with a warning.
 pub(crate) fn queueing(pool: &InferencePool, picker: &PickerKind, warnings: &mut Vec<String>) -> Option<Queueing> {
     let meta = &pool.meta;
-    let is_on = is_on(meta, warnings);
+    let is_on = is_true(meta, ANNOTATION, warnings);
+    let evicts = is_true(meta, EVICTION_ANNOTATION, warnings);
     let max_requests = number(meta, MAX_REQUESTS_ANNOTATION, MOST_MAX_REQUESTS, warnings);
     let max_bytes = parsed(meta, MAX_BYTES_ANNOTATION, warnings).filter(|quantity: &Quantity| {
         let is_some = quantity.bytes() > 0;
@@ -59,8 +67,7 @@ pub(crate) fn queueing(pool: &InferencePool, picker: &PickerKind, warnings: &mut
     let max_concurrency = number(meta, MAX_CONCURRENCY_ANNOTATION, MOST_MAX_CONCURRENCY, warnings);
     if !is_on {
         if meta.annotation(ANNOTATION).is_none() {
-            let others = [MAX_REQUESTS_ANNOTATION, MAX_BYTES_ANNOTATION, TIMEOUT_ANNOTATION, MAX_CONCURRENCY_ANNOTATION];
-            let present = others.into_iter().filter(|other| meta.annotation(other).is_some());
+            let present = ANNOTATIONS.into_iter().filter(|other| meta.annotation(other).is_some());
             warnings.extend(present.map(|other| format!("annotation {other} has no effect without {ANNOTATION}")));
         }
         return None;
@@ -74,15 +81,16 @@ pub(crate) fn queueing(pool: &InferencePool, picker: &PickerKind, warnings: &mut
         max_bytes: max_bytes.unwrap_or(DEFAULT_MAX_BYTES).bytes(),
         timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
         max_concurrency,
+        evicts,
     })
 }
 
-fn is_on(meta: &Meta, warnings: &mut Vec<String>) -> bool {
-    match meta.annotation(ANNOTATION).map(str::trim) {
+fn is_true(meta: &Meta, annotation: &str, warnings: &mut Vec<String>) -> bool {
+    match meta.annotation(annotation).map(str::trim) {
         Some("true") => true,
         None | Some("false") => false,
         Some(other) => {
-            warnings.push(format!("annotation {ANNOTATION}: {other:?} is ignored; \"true\" or \"false\" is expected"));
+            warnings.push(format!("annotation {annotation}: {other:?} is ignored; \"true\" or \"false\" is expected"));
             false
         }
     }

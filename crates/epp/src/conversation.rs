@@ -1,6 +1,6 @@
 //! One request, from its headers to the end of its response.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use pailou_envoy_proto::ext_proc::{ProcessingRequest, ProcessingResponse, processing_request::Request};
@@ -8,6 +8,7 @@ use pailou_extproc::{
     Direction, endpoints,
     server::{BodyMode, EndpointRequest, Messages, Replies, answers, answers::BodyChange, served},
 };
+use pailou_picker::Eviction;
 use tokio::time::timeout;
 use tonic::Status;
 
@@ -63,8 +64,19 @@ pub(crate) async fn converse(context: Context, mut messages: Messages, replies: 
         Ok(mut observer) => {
             metrics.ended(RequestOutcome::Picked);
             // A proxy that goes away in the middle ends the request: `observer` gives its permit back.
-            if conversation.response(&mut messages, &mut observer).await.is_ok() {
-                observer.ended();
+            match observer.eviction() {
+                None => {
+                    if conversation.response(&mut messages, &mut observer).await.is_ok() {
+                        observer.ended();
+                    }
+                }
+                Some((eviction, reply)) => tokio::select! {
+                    biased;
+                    () = given(&eviction) => {
+                        let _ = conversation.send(*reply).await;
+                    }
+                    end = conversation.response(&mut messages, &mut observer) => if end.is_ok() { observer.ended() },
+                },
             }
         }
         Err(End::Refused(refusal)) => {
@@ -223,6 +235,11 @@ impl Conversation<'_> {
     }
 }
 
+/// Waits for the signal to give up a place.
+async fn given(eviction: &Eviction) {
+    poll_fn(|context| if eviction.poll_given(context) { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
 /// Whether the body came in content codings, which a changed one has lost.
 fn is_coded(request: &EndpointRequest) -> bool {
     request.headers.contains_key("content-encoding")
@@ -242,5 +259,5 @@ fn wrong(message: &str) -> End {
 
 fn observer(decision: Decision) -> ResponseObserver {
     let endpoints = endpoints::parse(&decision.endpoints).unwrap_or_default();
-    ResponseObserver::new(decision.picked, decision.prefill.picked, endpoints, decision.renamed)
+    ResponseObserver::new(decision.picked, decision.prefill.picked, endpoints, decision.renamed, decision.evicted)
 }

@@ -13,8 +13,8 @@ use pailou_envoy_proto::ext_proc::ProcessingResponse;
 use pailou_extproc::server::{EndpointRequest, answers};
 use pailou_picker::{
     DROPPED_REASON_HEADER, FAIRNESS_HEADER, OBJECTIVE_HEADERS, Objective, PickError, PickRequest, Picked, PoolState, PromptForm,
-    PromptTokens, QueueTerms, TIMEOUT_HEADER, TPOT_HEADERS, TTFT_HEADERS, TokenQuestion, criticality, priority, queue_timeout,
-    target_name,
+    PromptTokens, QueueOutcome, QueueTerms, TIMEOUT_HEADER, TPOT_HEADERS, TTFT_HEADERS, TokenQuestion, criticality, priority,
+    queue_timeout, target_name,
 };
 
 use crate::{
@@ -36,6 +36,8 @@ pub(crate) struct Decision {
     pub(crate) changed: Option<Pieces>,
     /// The engine's name for the model and the client's, where responses are to have the client's.
     pub(crate) renamed: Option<(Arc<str>, Box<str>)>,
+    /// Reply for the client if the request is evicted, where that may be.
+    pub(crate) evicted: Option<Box<ProcessingResponse>>,
 }
 
 /// Refusal of a request, with the reply for its client.
@@ -93,6 +95,7 @@ pub(crate) async fn decide(
         prompt: scan.as_ref().and_then(|scan| input.text?.get(scan.prompt.clone()?)).unwrap_or(&[]),
         cache_salt: scan.as_ref().and_then(|scan| scan.cache_salt.as_deref()),
         criticality: criticality(priority),
+        priority,
         input_bytes: input.text.map_or(input.length, Bytes::len),
         max_tokens: scan.as_ref().and_then(|scan| scan.max_tokens),
         subset: subset.as_deref(),
@@ -123,7 +126,8 @@ pub(crate) async fn decide(
     });
     let took = begun.elapsed().saturating_sub(picked.waited().unwrap_or_default());
     picker.metrics.picks.observe(took.as_secs_f64());
-    Ok(Decision { picked, prefill, endpoints: endpoints.join(","), changed, renamed })
+    let evicted = picked.eviction().map(|_| evicted(request).reply);
+    Ok(Decision { picked, prefill, endpoints: endpoints.join(","), changed, renamed, evicted })
 }
 
 /// Tokens of a request's prompt. `None`: they are not known, and are estimated.
@@ -171,6 +175,13 @@ fn understood(request: &EndpointRequest, body: &Bytes) -> Option<Scan> {
 fn no_endpoint(request: &EndpointRequest, details: &str) -> Refusal {
     let reason = [(DROPPED_REASON_HEADER, PickError::NoEndpoints.dropped_reason())];
     refusal(request, RequestOutcome::NoEndpoint, (503, UNAVAILABLE), "no backend is ready to serve this request", &reason, details)
+}
+
+/// The refusal of a request that is broken off for a more important one.
+fn evicted(request: &EndpointRequest) -> Refusal {
+    let message = "the request was broken off for more important ones; try again later";
+    let more = [("retry-after", "5"), (DROPPED_REASON_HEADER, QueueOutcome::Evicted.name())];
+    refusal(request, RequestOutcome::Shed, (429, RESOURCE_EXHAUSTED), message, &more, "evicted for a request of a higher priority")
 }
 
 fn not_picked(request: &EndpointRequest, error: PickError, has_subset: bool) -> Refusal {

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use pailou_ai::{ModelRename, ResponseReader};
-use pailou_envoy_proto::ext_proc::HttpHeaders;
-use pailou_picker::Picked;
+use pailou_envoy_proto::ext_proc::{HttpHeaders, ProcessingResponse};
+use pailou_picker::{Eviction, Picked};
 use pailou_snapshot::Address;
 
 /// A request's place at its endpoint, until its response has ended.
@@ -24,6 +24,8 @@ pub(crate) struct ResponseObserver {
     /// The engine's name for the model and the client's.
     names: Option<(Arc<str>, Box<str>)>,
     rename: Option<ModelRename>,
+    /// Reply for the client if the request is evicted, where that may be.
+    evicted: Option<Box<ProcessingResponse>>,
 }
 
 impl ResponseObserver {
@@ -32,10 +34,27 @@ impl ResponseObserver {
         prefill: Option<Picked>,
         endpoints: Vec<SocketAddr>,
         names: Option<(Arc<str>, Box<str>)>,
+        evicted: Option<Box<ProcessingResponse>>,
     ) -> Self {
         let is_prefilled = prefill.is_some();
         picked.prefill_elsewhere(is_prefilled);
-        Self { picked, prefill, is_prefilled, endpoints, is_failing: true, reader: None, has_content: false, names, rename: None }
+        Self {
+            picked,
+            prefill,
+            is_prefilled,
+            endpoints,
+            is_failing: true,
+            reader: None,
+            has_content: false,
+            names,
+            rename: None,
+            evicted,
+        }
+    }
+
+    /// Signal that the request is to give up its place, and the reply for its client then; `None` where it need not.
+    pub(crate) fn eviction(&mut self) -> Option<(Arc<Eviction>, Box<ProcessingResponse>)> {
+        self.picked.eviction().cloned().zip(self.evicted.take())
     }
 
     /// The response's head, and the endpoint that it came from, where the proxy says so.

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Instant};
 use pailou_snapshot::RoutingStrategy;
 
 use crate::{
-    candidates::{Prefixes, apply, are_others_there, assume_home, count_new_prompts, fit_context, measure, saturation, scorers, strain},
+    candidates::{
+        Prefixes, apply, are_others_there, assume_home, count_new_prompts, fit_context, measure, saturation, scorers, strain,
+    },
     endpoint::Members,
     exact_prefixes::ExactPrefixes,
     pick_request::PickRequest,

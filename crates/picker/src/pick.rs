@@ -10,9 +10,10 @@ use crate::{
     judgement::{PromptLookup, judge_all, measure_all},
     load::Tokens,
     new_prompts::NewPrompt,
-    pick_request::{PickError, PickRequest},
+    pick_request::{PickError, PickRequest, Stage},
     picked::{ExactPick, Picked, Reservation, Seen},
     prefix::Chain,
+    queue::EvictablePlace,
     score::{Candidate, share_of_prompt},
     state::Shared,
     timed::Timed,
@@ -87,12 +88,16 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         candidates.truncate(MOST_RANKED);
         candidates.shrink_to_fit();
     }
+    let is_evictable = members.pool.queueing.is_some_and(|queueing| queueing.evicts) && request.priority < 0;
+    let evictable =
+        (is_evictable && request.stage == Stage::Decode).then(|| Box::new(EvictablePlace::new(&members.queue, request.priority)));
     let reservation = Reservation::held(members, candidates[0].member, tokens);
     let prompt_tokens = request.tokens.map(|tokens| tokens.total() as u64);
     let timed = Timed::begin(request, &candidates[0], reservation.record(), now);
     let seen =
         Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len(), prompt_tokens, new_prompt, timed };
     let mut picked = Picked::new(Arc::clone(shared), reservation, seen, chain);
+    picked.evictable = evictable;
     if let Some((exact, prompt)) = exact {
         let expected = exact.picked(picked.endpoint().slot, prompt, now);
         picked.exact = Some(Box::new(ExactPick { asked_tokens: prompt.asked(), expected }));

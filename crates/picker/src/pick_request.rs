@@ -19,6 +19,8 @@ pub struct PickRequest<'a> {
     pub tokens: Option<&'a PromptTokens>,
     /// Whether the request may be refused when the pool is saturated.
     pub criticality: Criticality,
+    /// Its priority: where requests may be evicted, those below 0 are.
+    pub priority: i32,
     /// The length of the request's body.
     pub input_bytes: usize,
     /// The most tokens that may be generated, where the request says so.

@@ -15,6 +15,7 @@ use crate::{
     load::Tokens,
     new_prompts::NewPrompt,
     prefix::Chain,
+    queue::{EvictablePlace, Eviction},
     receipt::Receipt,
     score::Candidate,
     speculation::SpeculationId,
@@ -43,6 +44,8 @@ pub struct Picked {
     pub(crate) exact: Option<Box<ExactPick>>,
     /// Its wait for room; `None` if it had none.
     waited: Option<Duration>,
+    /// Its place among those that may be evicted. Apart, as few may.
+    pub(crate) evictable: Option<Box<EvictablePlace>>,
 }
 
 /// A pick by known tokens.
@@ -70,8 +73,18 @@ pub(crate) struct Seen {
 impl Picked {
     pub(crate) fn new(shared: Arc<Shared>, reservation: Reservation, seen: Seen, chain: Chain) -> Self {
         let cached = AtomicU64::new(0);
-        let mut picked =
-            Self { shared, reservation, seen: Box::new(seen), at: 0, chain, known: 0, cached, exact: None, waited: None };
+        let mut picked = Self {
+            shared,
+            reservation,
+            seen: Box::new(seen),
+            at: 0,
+            chain,
+            known: 0,
+            cached,
+            exact: None,
+            waited: None,
+            evictable: None,
+        };
         picked.learn();
         picked.count_new_prompt(true);
         picked
@@ -81,6 +94,11 @@ impl Picked {
     pub(crate) fn after_wait(mut self, waited: Duration) -> Self {
         self.waited = Some(waited);
         self
+    }
+
+    /// Signal that the request is to give up its place for a more important one; `None` where it need not.
+    pub fn eviction(&self) -> Option<&Arc<Eviction>> {
+        self.evictable.as_ref().map(|place| place.eviction())
     }
 
     /// Wait of the request for an endpoint with room; `None` if it had none.
@@ -254,6 +272,8 @@ impl Picked {
 
 impl Drop for Picked {
     fn drop(&mut self) {
+        // First: who hears of the room that comes next counts those that have yet to go.
+        self.evictable = None;
         self.seen.timed.release(&self.reservation.endpoint().record);
         // Another picker judges by itself, and gives no reasons.
         if self.seen.judged > 0 {

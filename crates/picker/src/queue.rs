@@ -6,6 +6,7 @@
 
 mod band;
 mod bands;
+mod eviction;
 mod figures;
 mod statistics;
 mod waiting;
@@ -26,11 +27,14 @@ use std::{
 use pailou_snapshot::Queueing;
 use parking_lot::{Mutex, MutexGuard};
 
+pub(crate) use eviction::EvictablePlace;
+pub use eviction::Eviction;
 pub use figures::{QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueGauge, priority_label};
 pub use statistics::{QueueCounts, QueueOutcome};
 pub(crate) use waiting::wait;
 use {
     bands::{Arrival, Bands, Bounds, Key},
+    eviction::Evictables,
     statistics::Statistics,
 };
 
@@ -83,6 +87,7 @@ pub(crate) struct Queue {
     waiting: AtomicUsize,
     /// Held from a look at the load to the reservation by those that have lost a place to another.
     gate: Mutex<()>,
+    evictables: Evictables,
     state: Mutex<State>,
 }
 

@@ -30,7 +30,13 @@ fn pool(runtime: ModelServer, strategy: RoutingStrategy) -> Arc<Pool> {
 }
 
 fn endpoint(sim: &Sim) -> Endpoint {
-    Endpoint { address: Address::Socket(sim.addr()), name: sim.addr().to_string().into(), priority: 0, role: EndpointRole::Decode, context: None }
+    Endpoint {
+        address: Address::Socket(sim.addr()),
+        name: sim.addr().to_string().into(),
+        priority: 0,
+        role: EndpointRole::Decode,
+        context: None,
+    }
 }
 
 /// An engine that runs two requests at once.

@@ -10,6 +10,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use pailou_extproc::client::{Processed, ProcessedError};
 
 use crate::{
+    error::EVICTED_DETAIL,
     prefilled_body::{PrefilledBody, PrefilledBodyError},
     upstream::{ExchangeError, UpstreamBody},
 };
@@ -26,6 +27,9 @@ pub enum ResponseBodyError {
     /// One of the gateway's clocks ran out.
     #[error("{0}")]
     TimedOut(&'static str),
+    /// It was broken off for a more important request that waited.
+    #[error("{}", EVICTED_DETAIL)]
+    Evicted,
     /// The drain was over before the response.
     #[error("the gateway stopped")]
     Stopped,

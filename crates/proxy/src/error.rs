@@ -15,6 +15,13 @@ use pailou_picker::{PickError, QueueOutcome};
 pub use self::flag::{Cause, Flag};
 use crate::grpc_media_type::{accepts_grpc_web_text, is_grpc, is_grpc_web};
 
+/// Message for a client whose request was broken off for a more important one.
+pub(crate) const EVICTED: &str = "the request was broken off for more important ones; try again later";
+/// The same for the operator.
+pub(crate) const EVICTED_DETAIL: &str = "evicted for a request of a higher priority";
+/// When such a client may come again.
+const EVICTED_RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// A request that cannot be served.
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -100,6 +107,13 @@ impl Error {
         };
         let not_picked = Some(error.outcome());
         Self { retry_after, not_picked, ..Self::new(flag, message).with_detail(format!("{pool}: {error}")) }
+    }
+
+    /// A request that was broken off for a more important one, before its response. `pool` is for the operator.
+    pub(crate) fn evicted(pool: &impl fmt::Display) -> Self {
+        let detail = format!("{pool}: {EVICTED_DETAIL}");
+        let error = Self::new(Flag::Shed, EVICTED).with_detail(detail).with_retry_after(EVICTED_RETRY_AFTER);
+        Self { not_picked: Some(QueueOutcome::Evicted), ..error }
     }
 
     /// The answer of an endpoint picker that refuses the request.

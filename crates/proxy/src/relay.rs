@@ -9,11 +9,12 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use pailou_ai::{Dialect, ErrorBody, usage::ResponseReader};
+use pailou_picker::Picked;
 use tokio::time::Instant;
 
 use crate::{
     backend_body::{BackendBody, ResponseBodyError},
-    error::{Error, Flag},
+    error::{EVICTED, Error, Flag},
     guards::Guards,
     idle::{Idle, Pulse},
     request_log::RequestLog,
@@ -255,11 +256,15 @@ impl Relay {
         }
     }
 
-    /// Whether the response's time is up, or the gateway's.
+    /// Whether the response's time is up, or the gateway's, or a more important request wants its place.
     fn overrun(&mut self, context: &mut Context<'_>) -> Option<(Flag, &'static str, ResponseBodyError)> {
         if self.deadline.as_mut().is_some_and(|deadline| deadline.poll(context).is_ready()) {
             let error = ResponseBodyError::TimedOut("request timeout");
             return Some((Flag::Timeout, "the response took longer than the route allows", error));
+        }
+        let eviction = self.guards.as_ref().and_then(Guards::picked).and_then(Picked::eviction);
+        if eviction.is_some_and(|eviction| eviction.poll_given(context)) {
+            return Some((Flag::Shed, EVICTED, ResponseBodyError::Evicted));
         }
         let message = "the gateway stopped before the response was through";
         self.record.is_cut_off().then_some((Flag::Stopped, message, ResponseBodyError::Stopped))

@@ -394,7 +394,15 @@ async fn forward(
         let policy = Policy::new(rule.policy.retry.as_ref());
         Box::new(Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade })
     };
-    Ok(Served::Relayed(attempts.run(record).await?, late_edit))
+    let answer = match attempts.target.selection.eviction() {
+        None => attempts.run(record).await?,
+        // Boxed: most requests are not evicted, and would carry the room it needs.
+        Some(eviction) => {
+            let pool = attempts.target.selection.cluster().key().endpoints.clone();
+            Box::pin(queue::unless_evicted(&eviction, attempts.run(record))).await.unwrap_or_else(|| Err(Error::evicted(&pool)))?
+        }
+    };
+    Ok(Served::Relayed(answer, late_edit))
 }
 
 /// The rule and the backend that a request goes to, and what applies to it on the way.

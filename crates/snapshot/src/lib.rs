@@ -52,8 +52,8 @@ pub use client::{
     ForwardedClientCertMode, Http2Settings, RequestIds, UnderscoredHeaders,
 };
 pub use cluster::{
-    ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, ContextRange, Endpoint, EndpointKey, Endpoints, HashSource, HealthChecks,
-    HealthProbe, LoadBalancer, PassiveCheck, Protocol, ProxyProtocolVersion,
+    ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, ContextRange, Endpoint, EndpointKey, Endpoints, HashSource,
+    HealthChecks, HealthProbe, LoadBalancer, PassiveCheck, Protocol, ProxyProtocolVersion,
 };
 pub use connection::{ConnectionSettings, DnsFamily, DnsSettings, UpstreamHttp2};
 pub use contenders::{Contender, KnownRequest, Miss};

@@ -70,6 +70,8 @@ pub struct Queueing {
     pub timeout: Duration,
     /// Requests under way at which an endpoint has no room for more; `None` judges by its engine's own figures alone.
     pub max_concurrency: Option<u32>,
+    /// Whether requests of negative priority that are under way are broken off for more important ones that wait.
+    pub evicts: bool,
 }
 
 /// Sockets on which each engine of a pool publishes KV cache events (vLLM's and SGLang's `--kv-events-config`).

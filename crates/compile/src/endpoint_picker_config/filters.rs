@@ -35,11 +35,7 @@ pub(super) enum LabelFilter {
     /// Kubernetes' selector.
     Selector(LabelSelector),
     /// One of some values of a label.
-    Values {
-        label: String,
-        values: Vec<String>,
-        allows_none: bool,
-    },
+    Values { label: String, values: Vec<String>, allows_none: bool },
 }
 
 impl LabelFilter {
@@ -93,7 +89,8 @@ pub(super) fn label_filter(plugin: &PluginSpec, root: &str) -> Result<Option<Lab
     if !LABEL_FILTERS.contains(&plugin.kind.as_str()) {
         return Ok(None);
     }
-    let LabelParameters { match_labels, match_expressions, label, valid_values, allows_no_label } = plugin_parameters(plugin, root)?;
+    let LabelParameters { match_labels, match_expressions, label, valid_values, allows_no_label } =
+        plugin_parameters(plugin, root)?;
     let Some(label) = label else {
         return Ok(Some(LabelFilter::Selector(LabelSelector { match_labels, match_expressions })));
     };
@@ -146,7 +143,8 @@ mod tests {
         assert_eq!(role(EndpointRole::Prefill, "a"), None);
         assert_eq!(role(EndpointRole::Encode, "c"), Some(EndpointRole::Encode));
         assert_eq!(filters.role(EndpointRole::Whole, &Labels::new()), None);
-        let open = Filters { decode: vec![LabelFilter::Values { label: "gpu".into(), values: vec![], allows_none: true }], ..filters };
+        let open =
+            Filters { decode: vec![LabelFilter::Values { label: "gpu".into(), values: vec![], allows_none: true }], ..filters };
         assert_eq!(open.role(EndpointRole::Whole, &Labels::new()), Some(EndpointRole::Whole));
     }
 

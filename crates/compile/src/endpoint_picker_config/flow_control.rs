@@ -47,6 +47,7 @@ pub(super) fn queueing(
         max_bytes: max_bytes.unwrap_or(DEFAULT_MAX_BYTES.bytes()),
         timeout,
         max_concurrency,
+        evicts: settings.enable_eviction,
     }))
 }
 
@@ -92,5 +93,4 @@ fn name_unsupported(settings: &FlowControl, unsupported: &mut Vec<String>) {
         "noEndpointRequestTTL: requests to a pool without endpoints are refused at once",
     );
     note(settings.usage_limit_policy_plugin_ref.is_some(), "usageLimitPolicyPluginRef: the ceiling is 1");
-    note(settings.enable_eviction, "enableEviction: requests under way are not broken off");
 }

@@ -76,7 +76,7 @@ fn what_is_not_acted_on_is_named() {
         assert!(configuration.unsupported.iter().any(|it| it.contains(named)), "{named}: {:?}", configuration.unsupported);
     }
     let evicting = parse("featureGates: [flowControl=true]\nflowControl: {enableEviction: true}\n").unwrap();
-    assert!(evicting.unsupported[0].contains("enableEviction"), "{:?}", evicting.unsupported);
+    assert!(evicting.queueing.unwrap().evicts && evicting.unsupported.is_empty(), "{:?}", evicting.unsupported);
 }
 
 #[test]
@@ -134,7 +134,10 @@ fn profiles_that_no_handler_runs_are_refused_or_named() {
         ("{type: single-profile-handler}", "schedulingProfiles: 2 profiles need a handler"),
         ("{type: disagg-profile-handler}, {type: pd-profile-handler}", "plugins[2]: \"pd-profile-handler\" is a second"),
         ("{type: disagg-profile-handler, parameters: {profiles: {decode: d}}}", "there is no profile \"d\""),
-        ("{type: disagg-profile-handler, parameters: {deciders: {prefill: d}}}", "plugins[1].parameters.deciders.prefill: there is no"),
+        (
+            "{type: disagg-profile-handler, parameters: {deciders: {prefill: d}}}",
+            "plugins[1].parameters.deciders.prefill: there is no",
+        ),
         ("{type: disagg-profile-handler, parameters: {deciders: {prefill: queue-scorer}}}", "decides on no prefill"),
         ("{type: disagg-profile-handler, parameters: {decider: a}}", "plugins[1].parameters.decider"),
     ] {
@@ -164,8 +167,14 @@ fn filters_are_those_of_the_profiles() {
     assert_eq!(one.role(EndpointRole::Whole, &labels(&[("llm-d.ai/role", "prefill")])), None);
     assert!(one.scorers.is_none());
     for (plugins, named) in [
-        ("{type: context-length-aware}, {name: b, type: context-length-aware, parameters: {label: b}}", "plugins[1].parameters.label"),
-        ("{type: context-length-aware, parameters: {reusableTokensProducerName: p}}", "plugins[0].parameters.reusableTokensProducerName"),
+        (
+            "{type: context-length-aware}, {name: b, type: context-length-aware, parameters: {label: b}}",
+            "plugins[1].parameters.label",
+        ),
+        (
+            "{type: context-length-aware, parameters: {reusableTokensProducerName: p}}",
+            "plugins[0].parameters.reusableTokensProducerName",
+        ),
         ("{type: by-label, parameters: {label: a, matchLabels: {b: c}}}", "plugins[0].parameters.label"),
         ("{type: label-selector-filter, parameters: {matchLabel: {}}}", "plugins[0].parameters.matchLabel"),
     ] {

@@ -14,6 +14,7 @@ mod controller_page;
 mod dashboards;
 mod descriptors;
 mod engines;
+mod eviction;
 mod filters;
 mod hostile;
 mod kv_events;

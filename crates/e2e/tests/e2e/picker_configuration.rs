@@ -110,7 +110,8 @@ async fn labels_of_pods_choose_by_filters_and_context_lengths() {
     }
     let too_long = Call::chat("qwen", &"word ".repeat(40_000)).send(gateway.http()).await;
     assert_eq!(too_long.status, 503, "{}", too_long.text());
-    let filter = "[{type: queue-scorer}, {type: label-selector-filter, parameters: {matchLabels: {llm-d.ai/context-length-range: 0-100}}}]";
+    let filter =
+        "[{type: queue-scorer}, {type: label-selector-filter, parameters: {matchLabels: {llm-d.ai/context-length-range: 0-100}}}]";
     gateway.save_objects(labelled(filter, ["0-100", "101-9000"]));
     spread(gateway.http(), 1).await;
     assert_eq!(servers(gateway.http()).await, HashSet::from(["a".to_owned()]));

@@ -341,3 +341,42 @@ async fn a_picker_for_other_gateways_queues_alike() {
     all_succeed(vec![sent]).await;
     assert_eq!(picker.metric("pailou_queue_outcomes_total", &["outcome=\"dispatched\""]).await, 1.0);
 }
+
+#[tokio::test]
+async fn a_circuit_breaker_counts_requests_once_they_leave_the_queue() {
+    let sim = slow().await;
+    let mut list = objects_of(&[&sim], &[]);
+    list.push(objects::on_route("BackendTrafficPolicy", "r", json!({"circuitBreaker": {"maxParallelRequests": 1}})));
+    let gateway = Setup::with(list).serve().await;
+    let held = hold(gateway.http()).await;
+    let sent = enqueue(&gateway, (0..3).map(|_| short("hello"))).await;
+    drop(held);
+    all_succeed(sent).await;
+}
+
+#[tokio::test]
+async fn a_user_with_a_password_has_one_flow_in_a_picker_for_other_gateways_too() {
+    let sim = slow().await;
+    let picker = Picker::serve("qwen", queueing_pool(&[&sim], &[]), &[]).await;
+    let auth = json!({"basicAuth": {"users": {"name": "users"}, "forwardUsernameHeader": FAIRNESS_ID}});
+    let policy = objects::on_route("SecurityPolicy", "r", auth);
+    // The SHA-1 of "password".
+    let passwords = "greedy:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\nmodest:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n";
+    let users = objects::secret("users", ".htpasswd", passwords);
+    let gateway = crate::picker::gateway(&[&sim], &picker, "FailClose", [policy, users]).await;
+    // "greedy:password", "modest:password"
+    let [greedy, modest] = ["Z3JlZWR5OnBhc3N3b3Jk", "bW9kZXN0OnBhc3N3b3Jk"].map(|login| format!("Basic {login}"));
+    let held = Call::chat_stream("qwen", "hold the engine", 2000).header("authorization", &greedy).open(gateway.http()).await;
+    assert_eq!(held.status, 200);
+    let so_many = async |number: usize| while picker.metric("pailou_queue_requests", &[]).await != number as f64 {};
+    let mut sent = Vec::new();
+    for (login, invented) in [(&greedy, "1"), (&greedy, "2"), (&greedy, "modest"), (&modest, "greedy")] {
+        let call = short("hello").header("authorization", login).header(FAIRNESS_ID, invented);
+        sent.push(tokio::spawn(call.send(gateway.http())));
+        wait::within("it waits", so_many(sent.len())).await;
+        let flows = if sent.len() < 4 { 1.0 } else { 2.0 };
+        assert_eq!(picker.metric("pailou_queue_flows", &[]).await, flows, "after {}", sent.len());
+    }
+    drop(held);
+    all_succeed(sent).await;
+}

@@ -49,7 +49,13 @@ impl Band {
             place = known(&name);
         }
         let place = place.unwrap_or_else(|| {
-            self.flows.push(Flow { name: name.into_owned().into(), number: new_number, deficit: 0, keys: BTreeSet::new(), passed_over: 0 });
+            self.flows.push(Flow {
+                name: name.into_owned().into(),
+                number: new_number,
+                deficit: 0,
+                keys: BTreeSet::new(),
+                passed_over: 0,
+            });
             self.flows.len() - 1
         });
         let flow = &mut self.flows[place];

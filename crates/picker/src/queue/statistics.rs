@@ -37,12 +37,22 @@ pub enum QueueOutcome {
     ClientGone,
     /// The process ended.
     ShuttingDown,
+    /// It was sent, and broken off for a more important one that waited. Counted beside its dispatch.
+    Evicted,
 }
 
 impl QueueOutcome {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Dispatched, Self::Full, Self::Expired, Self::NoEndpoints, Self::TimedOut, Self::ClientGone, Self::ShuttingDown];
+    pub const ALL: [Self; 8] = [
+        Self::Dispatched,
+        Self::Full,
+        Self::Expired,
+        Self::NoEndpoints,
+        Self::TimedOut,
+        Self::ClientGone,
+        Self::ShuttingDown,
+        Self::Evicted,
+    ];
 
     /// Its name in metrics: that of a refusal is the reason that clients get.
     pub fn name(self) -> &'static str {
@@ -54,6 +64,7 @@ impl QueueOutcome {
             Self::TimedOut => "rejected-request-timeout",
             Self::ClientGone => "rejected-context-cancelled",
             Self::ShuttingDown => "rejected-shutting-down",
+            Self::Evicted => "evicted-priority",
         }
     }
 }
@@ -62,7 +73,7 @@ impl QueueOutcome {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QueueCounts {
     /// In the order of [`QueueOutcome::ALL`].
-    pub outcomes: [u64; 7],
+    pub outcomes: [u64; 8],
     /// Waits of those that were dispatched: seconds of all together.
     pub wait_seconds: f64,
     /// The same by length; the first bucket ends at 1 ms, each other at twice the one before, and the last has no end.

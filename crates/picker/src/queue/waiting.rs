@@ -60,7 +60,13 @@ pub(crate) async fn wait(
                         request.outcome = error.outcome();
                         return Poll::Ready(Err(error));
                     }
-                    Err(_) => queue.put_back(key, restriction.is_restricted),
+                    Err(error) => {
+                        let is_full = matches!(error, PickError::Saturated { .. });
+                        if settings.evicts && is_full && !restriction.is_restricted {
+                            queue.evict_for(terms.priority, Instant::now());
+                        }
+                        queue.put_back(key, restriction.is_restricted);
+                    }
                 },
             }
         }

@@ -29,7 +29,13 @@ fn settings(load_balancer: LoadBalancer, health: HealthChecks) -> Arc<Cluster> {
 
 fn endpoint(number: u8, priority: u8) -> Endpoint {
     let address = SocketAddr::from(([10, 0, 0, number], 8000));
-    Endpoint { address: Address::Socket(address), name: format!("pod-{number}").into(), priority, role: EndpointRole::Decode, context: None }
+    Endpoint {
+        address: Address::Socket(address),
+        name: format!("pod-{number}").into(),
+        priority,
+        role: EndpointRole::Decode,
+        context: None,
+    }
 }
 
 fn endpoints(numbers: impl IntoIterator<Item = u8>) -> Arc<[Endpoint]> {

@@ -106,6 +106,7 @@ impl<'a> PoolTarget<'a> {
             prompt: self.call.zip(self.scan).and_then(|(call, scan)| call.text().get(scan.prompt.clone()?)).unwrap_or(&[]),
             cache_salt: self.scan.and_then(|scan| scan.cache_salt.as_deref()),
             criticality: criticality(self.priority),
+            priority: self.priority,
             input_bytes: self.call.map_or(0, |call| call.text().len()),
             max_tokens: self.scan.and_then(|scan| scan.max_tokens),
             subset: self.subset.as_deref(),

@@ -1,9 +1,14 @@
 //! A request's wait in the queue of a saturated pool.
 
-use std::time::Duration;
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderName};
-use pailou_picker::{FAIRNESS_HEADER, PickError, Picked, QueueTerms, TIMEOUT_HEADER, queue_timeout};
+use pailou_picker::{Eviction, FAIRNESS_HEADER, PickError, Picked, QueueTerms, TIMEOUT_HEADER, queue_timeout};
 use pailou_snapshot::{Action, BackendRef, ClusterId, Rule};
 
 use super::{Chosen, outgoing::Outgoing, overflow, pool_target::PoolTarget, target::Target};
@@ -31,6 +36,17 @@ pub(super) fn permit(rule: &Rule, runtime: &Runtime, backend: &BackendRef) -> Re
         true => Ok(breaker.request_later()),
         false => breaker.request(rule.policy.breaker.as_ref()).map_err(overflow),
     }
+}
+
+/// Runs to the end unless the request is evicted; `None`: it is.
+pub(super) async fn unless_evicted<T>(eviction: &Eviction, run: impl Future<Output = T>) -> Option<T> {
+    let mut run = pin!(run);
+    poll_fn(|context| match run.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending if eviction.poll_given(context) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Waits until an endpoint of the pool has room and it is the request's turn.

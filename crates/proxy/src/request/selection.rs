@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pailou_picker::Picked;
+use pailou_picker::{Eviction, Picked};
 
 use crate::{
     cluster::{Attempt, ClusterState, EndpointState},
@@ -70,6 +70,14 @@ impl Selection {
                 tried.push(attempt.id());
                 Ok(attempt)
             }
+        }
+    }
+
+    /// Signal that the request is to give up its place for a more important one; `None` where it need not.
+    pub(super) fn eviction(&self) -> Option<Arc<Eviction>> {
+        match &self.order {
+            Order::Picked(picked) => picked.eviction().cloned(),
+            Order::Balanced { .. } => None,
         }
     }
 

@@ -42,7 +42,13 @@ fn cell(numbers: &[u8]) -> Arc<[Endpoint]> {
     let address = |&number| Address::Socket(SocketAddr::from(([10, 0, 0, number], 80)));
     numbers
         .iter()
-        .map(|number| Endpoint { address: address(number), name: "pod".into(), priority: 0, role: EndpointRole::Decode, context: None })
+        .map(|number| Endpoint {
+            address: address(number),
+            name: "pod".into(),
+            priority: 0,
+            role: EndpointRole::Decode,
+            context: None,
+        })
         .collect()
 }
 
