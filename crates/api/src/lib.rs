@@ -46,10 +46,12 @@ pub mod validate;
 pub mod parse;
 pub mod undecodable;
 
+pub mod ack;
 pub mod ai_gateway;
 pub mod core_v1;
 pub mod envoy;
 
+pub use ack::{AckTrafficFilter, InferenceTrafficPolicy};
 pub use ai_gateway::gateway_config::GatewayConfig;
 pub use backend_tls_policy::BackendTlsPolicy;
 pub use core_v1::cluster_trust_bundle::ClusterTrustBundle;

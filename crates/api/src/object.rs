@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ack::{ACK_GROUP, AckTrafficFilter, InferenceTrafficPolicy};
 use super::ai_gateway::{AI_GATEWAY_GROUP, gateway_config::GatewayConfig};
 use super::backend_tls_policy::BackendTlsPolicy;
 use super::core_v1::cluster_trust_bundle::{CERTIFICATES_GROUP, ClusterTrustBundle};
@@ -157,6 +158,8 @@ objects! {
     EnvoyExtensionPolicy = Namespaced "EnvoyExtensionPolicy" in [ENVOY_GROUP];
     EnvoyPatchPolicy = Namespaced "EnvoyPatchPolicy" in [ENVOY_GROUP];
     GatewayConfig = Namespaced "GatewayConfig" in [AI_GATEWAY_GROUP];
+    InferenceTrafficPolicy = Namespaced "InferenceTrafficPolicy" in [ACK_GROUP];
+    AckTrafficFilter = Namespaced "ACKTrafficFilter" in [ACK_GROUP];
     Namespace = Cluster "Namespace" in [""];
     Pod = Namespaced "Pod" in [""];
     Service = Namespaced "Service" in [""];
@@ -180,6 +183,8 @@ impl Kind {
                 | Kind::EnvoyHttpRouteFilter
                 | Kind::EnvoyProxy
                 | Kind::EnvoyPatchPolicy
+                | Kind::InferenceTrafficPolicy
+                | Kind::AckTrafficFilter
                 | Kind::Namespace
                 | Kind::Pod
                 | Kind::Service
@@ -206,7 +211,9 @@ impl Kind {
             | Kind::SecurityPolicy
             | Kind::EnvoyProxy
             | Kind::EnvoyExtensionPolicy
-            | Kind::EnvoyPatchPolicy => &["v1alpha1"],
+            | Kind::EnvoyPatchPolicy
+            | Kind::InferenceTrafficPolicy
+            | Kind::AckTrafficFilter => &["v1alpha1"],
             Kind::GatewayConfig => &["v1beta1", "v1alpha1"],
             Kind::ClusterTrustBundle => &["v1", "v1beta1", "v1alpha1"],
             _ => &["v1"],

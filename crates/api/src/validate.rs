@@ -58,6 +58,8 @@ impl Object {
             | Object::EnvoyProxy(_)
             | Object::EnvoyExtensionPolicy(_)
             | Object::EnvoyPatchPolicy(_)
+            | Object::InferenceTrafficPolicy(_)
+            | Object::AckTrafficFilter(_)
             | Object::Namespace(_)
             | Object::Pod(_)
             | Object::Service(_)

@@ -13,10 +13,11 @@ use crate::{
     store::{Change, Store},
 };
 use pailou_api::{
-    Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
-    EnvoyExtensionPolicy, EnvoyHttpRouteFilter, EnvoyPatchPolicy, EnvoyProxy, Gateway, GatewayClass, GatewayConfig, GrpcRoute,
-    HttpRoute, InferenceModel, InferenceModelRewrite, InferenceObjective, InferencePool, Kind, ListenerSet, Meta, Namespace,
-    Object, Pod, ReferenceGrant, Resource, Secret, SecurityPolicy, Service, TcpRoute, TlsRoute, UdpRoute,
+    AckTrafficFilter, Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, ClusterTrustBundle, ConfigMap,
+    EndpointSlice, EnvoyExtensionPolicy, EnvoyHttpRouteFilter, EnvoyPatchPolicy, EnvoyProxy, Gateway, GatewayClass, GatewayConfig,
+    GrpcRoute, HttpRoute, InferenceModel, InferenceModelRewrite, InferenceObjective, InferencePool, InferenceTrafficPolicy, Kind,
+    ListenerSet, Meta, Namespace, Object, Pod, ReferenceGrant, Resource, Secret, SecurityPolicy, Service, TcpRoute, TlsRoute,
+    UdpRoute,
     core_v1::endpoint_slice::SERVICE_NAME_LABEL,
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
 };
@@ -192,6 +193,8 @@ index! {{
     extension_policies: EnvoyExtensionPolicy,
     patch_policies: EnvoyPatchPolicy,
     gateway_configs: GatewayConfig,
+    inference_traffic_policies: InferenceTrafficPolicy,
+    ack_filters: AckTrafficFilter,
     namespaces: Namespace,
     services: Service,
     secrets: Secret,

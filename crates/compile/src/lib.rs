@@ -123,3 +123,4 @@ pub use one_pool::one_pool;
 pub use parameters::parameters;
 pub use session_key_source::{SESSION_KEY, SESSION_KEY_SECRET, SessionKeySource};
 pub use settings::{CONTROLLER_NAME, DataPlane, ENVOY_GATEWAY_CONTROLLER, Mode, Settings};
+pub use unsupported_kinds::unsupported_kind;

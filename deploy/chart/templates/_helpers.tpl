@@ -73,6 +73,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [aigateway.envoyproxy.io]
   resources: [gatewayconfigs]
   verbs: [get, list, watch]
+# Known and not acted on: each is named in an event.
+- apiGroups: [inferenceextension.alibabacloud.com]
+  resources: [inferencetrafficpolicies, acktrafficfilters]
+  verbs: [get, list, watch]
 # What is said of it.
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gateways/status, listenersets/status, httproutes/status, grpcroutes/status, tlsroutes/status, tcproutes/status, udproutes/status, backendtlspolicies/status]

@@ -2,7 +2,7 @@
 //! gateways.
 
 use super::suggest;
-use crate::Kind;
+use crate::{Kind, ack::ACK_GROUP};
 
 /// An object of a kind that is not the gateway's. Nothing is read of it but its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(super) fn judge(api_version: &str, kind: &str) -> Option<Option<&'static str
         return Some(None);
     }
     let is_slip = match is_ours(group) {
-        // Kubernetes has many more kinds in these groups.
+        // There are more kinds in these groups.
         true if SHARED_GROUPS.contains(&group) => is_known(kind) || is_near_kind_of(group, kind),
         true => true,
         false => Kind::ALL.iter().flat_map(|it| it.groups()).any(|known| is_near(known, group)),
@@ -52,8 +52,8 @@ pub(super) fn judge(api_version: &str, kind: &str) -> Option<Option<&'static str
     (!is_slip).then_some(None)
 }
 
-/// Groups of Kubernetes' own of which the gateway reads some kinds.
-const SHARED_GROUPS: [&str; 3] = ["", "discovery.k8s.io", "certificates.k8s.io"];
+/// Groups of Kubernetes' own, and ACK's, of which the gateway reads some kinds.
+const SHARED_GROUPS: [&str; 4] = ["", "discovery.k8s.io", "certificates.k8s.io", ACK_GROUP];
 
 fn is_ours(group: &str) -> bool {
     Kind::ALL.iter().any(|kind| kind.groups().contains(&group))
@@ -87,16 +87,6 @@ const ADVICE: &[(&str, &[KindAdvice])] = &[
             ("BackendSecurityPolicy", "write an HTTPRouteFilter with credentialInjection, and an ExtensionRef to it in the route"),
             ("QuotaPolicy", "write a BackendTrafficPolicy whose rateLimit.global selects the model and charges tokens"),
             ("MCPRoute", "write an HTTPRoute to the MCP server's Service or Backend"),
-        ],
-    ),
-    (
-        "inferenceextension.alibabacloud.com",
-        &[
-            ("ACKTrafficFilter", "contents are not checked, and a rule with an ExtensionRef to it answers 500"),
-            (
-                "InferenceTrafficPolicy",
-                "write the annotations routing-strategy and model-server-runtime (inference.networking.x-k8s.io/) on the InferencePool",
-            ),
         ],
     ),
     (

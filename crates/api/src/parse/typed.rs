@@ -10,6 +10,7 @@ use super::decode::Failures;
 use super::error::Problem;
 use super::tracked;
 use super::unknown_field::UnknownField;
+use crate::ack::{AckTrafficFilterSpec, InferenceTrafficPolicySpec};
 use crate::ai_gateway::gateway_config::GatewayConfigSpec;
 use crate::backend_tls_policy::BackendTlsPolicySpec;
 use crate::core_v1::cluster_trust_bundle::ClusterTrustBundleSpec;
@@ -124,6 +125,8 @@ pub(super) fn object(
         Kind::EnvoyExtensionPolicy => decoder.spec::<EnvoyExtensionPolicySpec>(),
         Kind::EnvoyPatchPolicy => decoder.spec::<EnvoyPatchPolicySpec>(),
         Kind::GatewayConfig => decoder.optional_spec::<GatewayConfigSpec>(),
+        Kind::InferenceTrafficPolicy => decoder.optional_spec::<InferenceTrafficPolicySpec>(),
+        Kind::AckTrafficFilter => decoder.optional_spec::<AckTrafficFilterSpec>(),
         Kind::Namespace => decoder.whole::<core_api::Namespace, _>(|_| NamespaceSpec),
         Kind::Pod => decoder.pod(),
         Kind::Service => decoder.whole::<core_api::Service, _>(|service| ServiceSpec::from(service.spec.unwrap_or_default())),

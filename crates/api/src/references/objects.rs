@@ -32,6 +32,8 @@ impl References for Object {
             | Object::InferenceObjective(_)
             | Object::InferenceModelRewrite(_)
             | Object::EnvoyPatchPolicy(_)
+            | Object::InferenceTrafficPolicy(_)
+            | Object::AckTrafficFilter(_)
             | Object::GatewayConfig(_)
             | Object::Namespace(_)
             | Object::Pod(_)

@@ -258,6 +258,8 @@ mod tests {
             "envoyproxies.gateway.envoyproxy.io",
             "httproutefilters.gateway.envoyproxy.io",
             "envoypatchpolicies.gateway.envoyproxy.io",
+            "inferencetrafficpolicies.inferenceextension.alibabacloud.com",
+            "acktrafficfilters.inferenceextension.alibabacloud.com",
         ] {
             assert!(names.contains_key(name), "{name} is not among {:?}", names.keys());
         }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use pailou_api::{Kind, Object, ObjectKey, undecodable::Undecodable};
-use pailou_compile::store::{Entry, Store};
+use pailou_compile::{
+    store::{Entry, Store},
+    unsupported_kind,
+};
 
 use super::{
     change::Scope,
@@ -85,8 +88,12 @@ impl ObjectCache {
             Ok(entry) => entry,
             Err(ref rejected) => return self.undecodable(kind, &decoded, rejected),
         };
-        let Decoded { key, live, json, .. } = decoded;
+        let Decoded { key, live, json, api_version, uid, .. } = decoded;
         self.rejected.remove(&key);
+        if let Some(message) = unsupported_kind(kind).filter(|_| self.store.entry(&key).is_none()) {
+            tracing::warn!("{key}: {message}");
+            self.events.warn(Regarding { key: &key, api_version: &api_version, uid: &uid }, "Serve", "Unsupported", message);
+        }
         if let Some(live) = live {
             let holder = classes::holder(&entry, &live, &self.controllers);
             let is_held = matches!(entry.object, Object::GatewayClass(_)) && self.hold(&key, holder, &live);

@@ -26,7 +26,10 @@ pub(crate) type Unparsed = (String, serde_json::Error);
 /// The object as JSON, with the fields that a gateway reads. It lacks `resourceVersion`, so that a change of nothing else is no
 /// change. It also lacks fields that nest too deep; the second result names them.
 pub(crate) fn prune_fields(kind: Kind, api_version: &str, object: RawObject) -> (Value, Vec<Unparsed>) {
-    let is_read = |field: &str| field != "status" || !(kind.has_status() || matches!(kind, Kind::Service | Kind::Namespace));
+    // The contents of some hold a credential, and nothing is read of them.
+    let is_foreign = matches!(kind, Kind::InferenceTrafficPolicy | Kind::AckTrafficFilter);
+    let has_status = kind.has_status() || matches!(kind, Kind::Service | Kind::Namespace);
+    let is_read = |field: &str| !is_foreign && (field != "status" || !has_status);
     let (mut fields, mut unparsed) = (Map::new(), Vec::new());
     for (name, text) in object.data.into_iter().filter(|(name, _)| is_read(name)) {
         match serde_json::from_str(text.get()) {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use kube::{Api, Client, core::ApiResource};
 use pailou_api::{Kind, NamespaceName};
+use pailou_compile::unsupported_kind;
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
@@ -98,7 +99,7 @@ impl Scopes {
     pub(crate) fn listed(&mut self) {
         if !std::mem::replace(&mut self.are_definitions_listed, true) {
             let missing: Vec<String> = crds::defined_kinds()
-                .filter(|defined| !self.versions.contains_key(defined))
+                .filter(|defined| !self.versions.contains_key(defined) && unsupported_kind(defined.0).is_none())
                 .map(|(kind, group)| format!("{} of {group}", kind.name()))
                 .collect();
             tracing::info!("watching {} kinds that have a CustomResourceDefinition", self.versions.len());

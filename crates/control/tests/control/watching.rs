@@ -81,6 +81,34 @@ async fn kinds_come_and_go_with_their_definitions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn kinds_of_ack_that_have_no_effect_are_named_and_their_contents_stay_unread() {
+    const GROUP: &str = "inferenceextension.alibabacloud.com";
+    let api = cluster();
+    let controller = start(&api, "a");
+    until("all is known without their definitions", || names(&controller, "HTTPRoute") == ["r"]).await;
+    define(&api, GROUP, "acktrafficfilters", "ACKTrafficFilter", &["v1alpha1"]);
+    define(&api, GROUP, "inferencetrafficpolicies", "InferenceTrafficPolicy", &["v1alpha1"]);
+    for (kind, plural) in [("ACKTrafficFilter", "acktrafficfilters"), ("InferenceTrafficPolicy", "inferencetrafficpolicies")] {
+        let object = json!({
+            "apiVersion": format!("{GROUP}/v1alpha1"), "kind": kind, "metadata": {"namespace": "default", "name": "it"},
+            "spec": {"aiContentSecurity": {"secretKey": "the-secret"}},
+        });
+        api.apply(&format!("/apis/{GROUP}/v1alpha1/{plural}"), object);
+        until("it is known", || names(&controller, kind) == ["it"]).await;
+        let is_named = || {
+            let posted = api.requests(&Method::POST, "/events");
+            posted.iter().any(|event| event.body["regarding"]["kind"] == kind && event.body["reason"] == "Unsupported")
+        };
+        until("an event names it", is_named).await;
+    }
+    let posted = api.requests(&Method::POST, "/events");
+    assert!(posted.iter().all(|event| !event.body.to_string().contains("the-secret")));
+    undefine(&api, &format!("acktrafficfilters.{GROUP}"));
+    until("it is gone with its definition", || names(&controller, "ACKTrafficFilter").is_empty()).await;
+    controller.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn trust_bundles_are_watched_where_they_are_served() {
     let api = cluster();
     api.apply(

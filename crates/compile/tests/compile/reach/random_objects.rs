@@ -264,7 +264,7 @@ impl Maker {
                 json!({"globalLLMRequestCosts": [{"metadataKey": self.name(), "type": "CEL", "cel": self.0.of(&["1u", "total_tokens", "no"])}]})
             }
             Kind::EnvoyPatchPolicy => json!({"type": "JSONPatch", "targetRef": self.local(&[(GATEWAY, "Gateway")])}),
-            Kind::Namespace => json!({}),
+            Kind::Namespace | Kind::InferenceTrafficPolicy | Kind::AckTrafficFilter => json!({}),
             Kind::Pod => json!({"containers": []}),
             Kind::Service => json!({"selector": self.labels(),
                 "ports": [{"name": "web", "port": 80, "targetPort": 8000}, {"name": "udp", "port": 80, "protocol": "UDP"}]}),

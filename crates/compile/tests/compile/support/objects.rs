@@ -44,6 +44,8 @@ pub(crate) fn with_meta(object: &Object, change: impl FnOnce(&mut Meta)) -> Obje
         EnvoyExtensionPolicy,
         EnvoyPatchPolicy,
         GatewayConfig,
+        InferenceTrafficPolicy,
+        AckTrafficFilter,
         Namespace,
         Pod,
         Service,
