@@ -152,6 +152,33 @@ pub(crate) struct WaitingRequests {
     /// Since the start, of a pool.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) outcomes: BTreeMap<String, u64>,
+    /// Those of a pool by priority, the highest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) levels: Vec<WaitingLevel>,
+}
+
+/// Requests of one priority that wait now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct WaitingLevel {
+    pub(crate) priority: i32,
+    pub(crate) requests: u32,
+    pub(crate) bytes: u64,
+    pub(crate) oldest_wait_seconds: f64,
+    /// Those with the most requests.
+    pub(crate) flows: Vec<WaitingFlow>,
+    pub(crate) flows_omitted: usize,
+}
+
+/// Requests of one fairness id among them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct WaitingFlow {
+    /// Missing: several share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    pub(crate) requests: usize,
+    pub(crate) oldest_wait_seconds: f64,
 }
 
 /// Calls of a model.

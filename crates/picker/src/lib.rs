@@ -62,7 +62,7 @@ pub use self::pick_request::{Affinity, DROPPED_REASON_HEADER, PickError, PickReq
 pub use self::picked::Picked;
 pub use self::pool_metrics::{PoolReport, encode_pools};
 pub use self::queue::{
-    Eviction, QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueCounts, QueueGauge, QueueLevel, QueueOutcome, QueueReport,
+    Eviction, QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueCounts, QueueFlow, QueueGauge, QueueLevel, QueueOutcome, QueueReport,
     QueueTerms, priority_label,
 };
 pub use self::receipt::{Receipt, Scored};

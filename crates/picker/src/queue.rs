@@ -41,6 +41,9 @@ use {
 /// Longest fairness id that is told from others, in bytes; what is longer counts by its beginning.
 const MAX_FLOW_NAME: usize = 256;
 
+/// Fairness ids of a priority that a report names.
+const MAX_REPORTED_FLOWS: usize = 8;
+
 /// Terms on which a request waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueueTerms<'a> {
@@ -69,11 +72,26 @@ pub struct QueueLevel {
     pub oldest_wait: Duration,
 }
 
+/// Waiting requests of one fairness id and priority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueFlow {
+    /// The priority.
+    pub priority: i32,
+    /// The fairness id; `None`: several share the flow, as there are too many to tell them apart.
+    pub name: Option<String>,
+    /// Number of the requests.
+    pub requests: usize,
+    /// Wait of the oldest so far.
+    pub oldest_wait: Duration,
+}
+
 /// State of a pool's queue, for the operator.
 #[derive(Clone, Debug, Default)]
 pub struct QueueReport {
     /// Priorities that have a request, the highest first.
     pub levels: Vec<QueueLevel>,
+    /// The fairness ids with the most requests, at most 8 of each priority.
+    pub flows: Vec<QueueFlow>,
     /// Counts since the start by priority, the lowest first; `None` is all priorities beyond the 64 that are counted apart.
     pub counts: Vec<(Option<i32>, QueueCounts)>,
 }
@@ -173,7 +191,14 @@ impl Queue {
             oldest_wait: now.saturating_duration_since(level.oldest),
         });
         let counts = state.statistics.all().map(|(priority, counts)| (priority, counts.clone()));
-        QueueReport { levels: levels.collect(), counts: counts.collect() }
+        let flows = state.bands.flows(MAX_REPORTED_FLOWS).map(|(priority, flow, oldest)| QueueFlow {
+            priority,
+            // A subset of endpoints is told from others behind the name.
+            name: flow.name.split('\0').next().filter(|name| !name.is_empty()).map(str::to_owned),
+            requests: flow.len(),
+            oldest_wait: now.saturating_duration_since(oldest),
+        });
+        QueueReport { levels: levels.collect(), flows: flows.collect(), counts: counts.collect() }
     }
 
     /// Adds a request, which may have the turn at once.

@@ -380,3 +380,21 @@ async fn a_user_with_a_password_has_one_flow_in_a_picker_for_other_gateways_too(
     drop(held);
     all_succeed(sent).await;
 }
+
+#[tokio::test]
+async fn the_overview_shows_who_waits() {
+    let sim = slow().await;
+    let gateway = serve(&[&sim], &[]).await;
+    let held = hold(gateway.http()).await;
+    let call = |flow: &str, objective: &str| short("hello").header(FAIRNESS_ID, flow).header(OBJECTIVE, objective);
+    let calls = [call("a", "urgent"), call("b", "batch"), call("b", "batch"), call("c", "batch")];
+    let sent = enqueue(&gateway, calls).await;
+    let overview = Call::get("/overview").host("localhost").send(gateway.admin()).await.json();
+    let levels = overview["pools"][0]["queue"]["levels"].as_array().unwrap();
+    assert_eq!((&levels[0]["priority"], &levels[1]["requests"]), (&json!(10), &json!(3)));
+    let flows: Vec<_> = levels[1]["flows"].as_array().unwrap().iter().map(|flow| (&flow["name"], &flow["requests"])).collect();
+    assert_eq!(flows, [(&json!("b"), &json!(2)), (&json!("c"), &json!(1))]);
+    assert!(levels[1]["oldestWaitSeconds"].as_f64().unwrap() > 0.0 && levels[1]["flowsOmitted"] == 0);
+    drop(held);
+    all_succeed(sent).await;
+}

@@ -1,9 +1,12 @@
 //! Pools of a sample.
 
-use pailou_picker::{EndpointReport, PoolReport, QueueOutcome, QueueReport};
+use pailou_picker::{EndpointReport, PoolReport, QueueFlow, QueueLevel, QueueOutcome, QueueReport};
 use pailou_proxy::{endpoint_health::EndpointHealth, overview::PoolOverview};
 
-use super::{EndpointRow, MAX_ENDPOINTS, MAX_POOLS, PoolRow, WaitingRequests, by_name, short};
+use super::{EndpointRow, MAX_ENDPOINTS, MAX_POOLS, PoolRow, WaitingFlow, WaitingLevel, WaitingRequests, by_name, short};
+
+/// Most priorities of a pool's queue in a sample.
+const MAX_LEVELS: usize = 8;
 
 /// A pool of whatever process.
 pub(super) struct PoolEntry {
@@ -71,6 +74,24 @@ fn waiting(queue: &QueueReport) -> WaitingRequests {
         waiting: queue.levels.iter().map(|level| u64::from(level.requests)).sum(),
         oldest_wait_seconds: queue.levels.iter().map(|level| level.oldest_wait.as_secs_f64()).fold(0.0, f64::max),
         outcomes: by_name(QueueOutcome::ALL.iter().enumerate().map(outcome)),
+        levels: queue.levels.iter().take(MAX_LEVELS).map(|level| waiting_level(level, queue)).collect(),
+    }
+}
+
+fn waiting_level(level: &QueueLevel, queue: &QueueReport) -> WaitingLevel {
+    let flow = |flow: &QueueFlow| WaitingFlow {
+        name: flow.name.clone().map(short),
+        requests: flow.requests,
+        oldest_wait_seconds: flow.oldest_wait.as_secs_f64(),
+    };
+    let flows: Vec<_> = queue.flows.iter().filter(|flow| flow.priority == level.priority).map(flow).collect();
+    WaitingLevel {
+        priority: level.priority,
+        requests: level.requests,
+        bytes: level.bytes,
+        oldest_wait_seconds: level.oldest_wait.as_secs_f64(),
+        flows_omitted: level.flows.saturating_sub(flows.len()),
+        flows,
     }
 }
 

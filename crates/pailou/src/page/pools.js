@@ -107,8 +107,14 @@ function summaryOf(pool, past) {
     `${ready} of ${several(pool.endpoints.length + (pool.endpointsOmitted ?? 0), 'engine')} ready`,
     `${percent(pool.saturation)} full`,
     pool.queue && `${pool.queue.waiting ? several(pool.queue.waiting, 'request') : 'nothing'} waiting here`,
+    ...(pool.queue?.levels ?? []).map(waitingOf),
     cached === null ? '' : `last minute: ${count(predicted)} prompt tokens expected in caches, ${count(cached)} found`,
   ].filter(Boolean).join(' · ');
+}
+
+function waitingOf({ priority, requests, flows, flowsOmitted }) {
+  const names = flows.map((flow) => `${flow.name ?? 'several'} ${flow.requests}`);
+  return `priority ${priority}: ${requests} (${names.join(', ')}${flowsOmitted ? `, ${flowsOmitted} more` : ''})`;
 }
 
 function recent(now, old) {

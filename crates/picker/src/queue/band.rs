@@ -28,8 +28,8 @@ pub(super) struct Band {
 
 /// Requests of one fairness id.
 #[derive(Debug)]
-struct Flow {
-    name: Box<str>,
+pub(super) struct Flow {
+    pub(super) name: Box<str>,
     number: u64,
     /// Tokens that it may send before others get their turn.
     deficit: u64,
@@ -118,9 +118,29 @@ impl Band {
         }
     }
 
+    /// The flows with the most requests, at most so many.
+    pub(super) fn deepest(&self, most: usize) -> Vec<&Flow> {
+        let mut flows: Vec<_> = self.flows.iter().collect();
+        flows.sort_by(|one, other| other.keys.len().cmp(&one.keys.len()).then_with(|| one.name.cmp(&other.name)));
+        flows.truncate(most);
+        flows
+    }
+
     /// The first request of each flow.
     pub(super) fn heads(&self) -> impl ExactSizeIterator<Item = Option<Key>> {
         self.flows.iter().map(|flow| flow.keys.first().copied())
+    }
+}
+
+impl Flow {
+    /// Number of its requests.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Its first request.
+    pub(super) fn head(&self) -> Option<Key> {
+        self.keys.first().copied()
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use super::band::Band;
+use super::band::{Band, Flow};
 
 /// A waiting request. Keys grow: the earlier request has the smaller one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,6 +152,14 @@ impl<T> Bands<T> {
     /// Requests of this priority and of higher ones.
     pub(super) fn ahead_of(&self, priority: i32) -> u64 {
         self.bands.range(..=Reverse(priority)).map(|(_, band)| u64::from(band.requests)).sum()
+    }
+
+    /// The flows with the most requests, at most so many of each priority, and when the oldest request of each came.
+    pub(super) fn flows(&self, most: usize) -> impl Iterator<Item = (i32, &Flow, Instant)> {
+        self.bands.iter().flat_map(move |(Reverse(priority), band)| {
+            let deepest = band.deepest(most).into_iter();
+            deepest.filter_map(|flow| Some((*priority, flow, self.waiting.get(&flow.head()?)?.at)))
+        })
     }
 
     /// Every priority that has a request, the highest first.
