@@ -26,7 +26,12 @@ fn sample(requests: u64, state: &str) -> Overview {
         backend: "pool/default/qwen".to_owned(),
         saturation: 0.25,
         endpoints: vec![endpoint("a", state, requests)],
-        queue: Some(WaitingRequests { waiting: 4, oldest_wait_seconds: 1.5, outcomes: BTreeMap::from([("served".to_owned(), 9)]) }),
+        queue: Some(WaitingRequests {
+            waiting: 4,
+            oldest_wait_seconds: 1.5,
+            outcomes: BTreeMap::from([("served".to_owned(), 9)]),
+            ..WaitingRequests::default()
+        }),
         predicted_tokens: 10,
         ..PoolRow::default()
     };
