@@ -35,6 +35,8 @@ pub enum Api {
     Classify,
     /// vLLM `pooling`.
     Pooling,
+    /// vLLM `inference/v1/generate`: tokens in, tokens out.
+    Generate,
     /// OpenAI `audio/transcriptions`: a form.
     Transcriptions,
     /// OpenAI `audio/translations`: a form.
@@ -129,6 +131,7 @@ impl Api {
             (_, "detokenize") => Self::Detokenize,
             (_, "classify") => Self::Classify,
             (_, "pooling") => Self::Pooling,
+            (version, "generate") if last_segment(before).1 == "inference" && is_version(version) => Self::Generate,
             ("audio", "transcriptions") => Self::Transcriptions,
             ("audio", "translations") => Self::Translations,
             ("audio", "speech") => Self::Speech,
@@ -146,7 +149,7 @@ impl Api {
     pub fn operation(self) -> Option<&'static str> {
         match self {
             Self::ChatCompletions | Self::Responses | Self::Messages => Some("chat"),
-            Self::Completions => Some("text_completion"),
+            Self::Completions | Self::Generate => Some("text_completion"),
             Self::Embeddings => Some("embeddings"),
             _ => None,
         }
@@ -263,6 +266,9 @@ mod tests {
             ("/openai/v1/files/f1/content?x=1", Some(Api::Stored)),
             ("/v1/messages/batches/b1/results", Some(Api::Stored)),
             ("/v1/chat/completions/c1", Some(Api::Stored)),
+            ("/inference/v1/generate", Some(Api::Generate)),
+            ("/generate", None),
+            ("/v1/generate", None),
             ("/files/v1/report", None),
             ("/tokenizer", None),
             ("/", None),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     document::{Document, Members},
-    json,
+    json, message_parts,
     scan::ScanError,
     splice::Edit,
 };
@@ -62,6 +62,11 @@ pub fn member(body: &[u8], name: &str) -> Option<Range<usize>> {
     let mut found = One { name, value: None };
     Document::default().read(body, true, &mut found).ok()?;
     found.value
+}
+
+/// Place of the first object in a list; `None` where there is none. The list is JSON.
+pub fn first_object(list: &[u8]) -> Option<Range<usize>> {
+    message_parts::containers(list).next().filter(|span| list[span.start] == b'{')
 }
 
 struct Found<'m> {
@@ -139,5 +144,7 @@ mod tests {
         assert_eq!(member(body, "kv").map(|span| &body[span]), Some(&br#"{"y":2}"#[..]));
         assert_eq!(member(body, "b"), None);
         assert_eq!(member(b"[1]", "a"), None);
+        assert_eq!(first_object(br#"[ {"a":[{}]}, {}]"#), Some(2..12));
+        assert_eq!((first_object(b"[]"), first_object(b"[[{}]]")), (None, None));
     }
 }

@@ -21,8 +21,10 @@ const OF_CHAT: [&str; 7] = [
 ];
 /// The same of a completion's.
 const OF_COMPLETION: [&str; 2] = ["prompt", "add_special_tokens"];
+/// The same of tokens.
+const OF_TOKENS: [&str; 1] = ["token_ids"];
 /// Members that change a prompt, and that the tokenizer does not know.
-const FOREIGN: [&str; 5] = ["documents", "reasoning_effort", "truncate_prompt_tokens", "suffix", "prompt_embeds"];
+const FOREIGN: [&str; 6] = ["documents", "reasoning_effort", "truncate_prompt_tokens", "suffix", "prompt_embeds", "features"];
 /// Most tokens of a prompt that is given as such.
 const MAX_TOKENS: usize = 1 << 21;
 
@@ -53,7 +55,7 @@ impl<'a> PromptQuestion<'a> {
         match (api, prompt.first()?) {
             (Api::ChatCompletions, b'[') if message_parts::are_texts(prompt) => {}
             (Api::Completions, b'"') => {}
-            (Api::Completions, b'[') => return given(prompt).map(Self::Given),
+            (Api::Completions | Api::Generate, b'[') => return given(prompt).map(Self::Given),
             _ => return None,
         }
         let message_ends = if api == Api::ChatCompletions {
@@ -69,6 +71,7 @@ fn wanted(api: Api) -> Option<&'static [&'static str]> {
     match api {
         Api::ChatCompletions => Some(&OF_CHAT),
         Api::Completions => Some(&OF_COMPLETION),
+        Api::Generate => Some(&OF_TOKENS),
         _ => None,
     }
 }
@@ -180,6 +183,8 @@ mod tests {
         let expected = r#"{"model": "tuned \"1\"", "prompt": "The gate 牌樓", "add_special_tokens": false}"#;
         assert_eq!(question(Api::Completions, text), json(expected));
         assert_eq!(question(Api::Completions, r#"{"prompt": [1, 22 ,333]}"#), json("[1, 22, 333]"));
+        assert_eq!(question(Api::Generate, r#"{"token_ids": [1, 22], "sampling_params": {}}"#), json("[1, 22]"));
+        assert_eq!(question(Api::Generate, r#"{"token_ids": [1, 22], "features": {"mm_hashes": {}}}"#), None);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct Scan {
     /// Text that engines put before the prompt: Anthropic's `system`, the Responses API's `instructions`. The value as it
     /// stands.
     pub preamble: Option<Range<usize>>,
-    /// The value of `messages`, else `prompt`, `input`, `query`, `text_1`, `text`, as it stands, quotes or brackets included.
+    /// The value of `messages`, else `prompt`, `input`, `query`, `text_1`, `text`, `token_ids`, as it stands, quotes or brackets included.
     pub prompt: Option<Range<usize>>,
     /// Bytes of all texts, lists and objects of the body, brackets included, but for settings: prompts under any name and any number of
     /// them, tools, schemas.
@@ -224,6 +224,7 @@ impl Members for FoundMembers {
             "query" => self.prompt(3, value),
             "text_1" => self.prompt(4, value),
             "text" => self.prompt(5, value),
+            "token_ids" => self.prompt(6, value),
             name => self.scan.has_transfer |= is_transfer(body, name, &value),
         }
         Ok(())

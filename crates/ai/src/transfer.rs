@@ -5,9 +5,11 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::{
+    Api,
     document::{Document, Members},
     json,
     members::member,
+    message_parts::containers,
     scan::ScanError,
     splice::Edit,
 };
@@ -42,12 +44,39 @@ pub fn transfer_edits(body: &[u8]) -> Result<Vec<Edit>, ScanError> {
 }
 
 /// Whether engines hand over the KV cache of such a request. They do not of one for the prompt's own logprobs, or its text in the answer: the
-/// engine that decodes computes none of the prompt. Nor of a beam search, which is many requests to the engine.
-pub fn can_transfer(body: &[u8]) -> bool {
-    let is_one = |name, values: [&[u8]; 2]| member(body, name).is_none_or(|span| values.contains(&&body[span]));
-    is_one("prompt_logprobs", [b"null", b"null"])
-        && is_one("echo", [b"null", b"false"])
-        && is_one("use_beam_search", [b"null", b"false"])
+/// engine that decodes computes none of the prompt. Nor of a beam search, which is many requests to the engine; nor of a response that needs
+/// what an engine has stored, or whose tools the engine itself uses, which is several as well.
+pub fn can_transfer(api: Api, body: &[u8]) -> bool {
+    let Some(settings) = settings(api, body) else { return false };
+    let is_plain = ["prompt_logprobs", "echo", "use_beam_search"].into_iter().all(|name| is_unset(settings, name));
+    is_plain && (api != Api::Responses || is_by_itself(body))
+}
+
+/// Whether a request asks for one answer. Another way to write the number may count as another number to an engine.
+pub fn asks_one_answer(api: Api, body: &[u8]) -> bool {
+    let is_one = |settings: &[u8], name| member(settings, name).is_none_or(|span| matches!(&settings[span], b"1" | b"null"));
+    settings(api, body).is_some_and(|settings| ["n", "best_of"].into_iter().all(|name| is_one(settings, name)))
+}
+
+/// The object that settings of the generation are in.
+fn settings(api: Api, body: &[u8]) -> Option<&[u8]> {
+    match api {
+        Api::Generate => member(body, "sampling_params").map(|span| &body[span]).filter(|settings| settings.starts_with(b"{")),
+        _ => Some(body),
+    }
+}
+
+fn is_unset(object: &[u8], name: &str) -> bool {
+    member(object, name).is_none_or(|span| matches!(&object[span], b"null" | b"false"))
+}
+
+/// Whether a request for a response needs nothing beside it, and is one to the engine.
+fn is_by_itself(body: &[u8]) -> bool {
+    let stored = ["background", "previous_response_id", "previous_response", "conversation", "prompt"];
+    let is_function = |tool: &[u8]| member(tool, "type").is_some_and(|kind| tool[kind] == *b"\"function\"");
+    let tools = member(body, "tools").map(|span| &body[span]).unwrap_or_default();
+    stored.into_iter().all(|name| is_unset(body, name))
+        && (!tools.starts_with(b"[") || containers(tools).all(|tool| is_function(&tools[tool])))
 }
 
 /// Whether a member of the outermost object is one of them, or has one in it.
@@ -92,10 +121,40 @@ mod tests {
     #[test]
     fn a_request_that_asks_of_its_prompt_stays_with_one_engine() {
         for body in [r#"{"prompt_logprobs":0}"#, r#"{"echo":true,"logprobs":1}"#, r#"{"echo":1}"#, r#"{"use_beam_search":true}"#] {
-            assert!(!can_transfer(body.as_bytes()), "{body}");
+            assert!(!can_transfer(Api::Completions, body.as_bytes()), "{body}");
+            let nested = format!(r#"{{"sampling_params":{body}}}"#);
+            assert!(!can_transfer(Api::Generate, nested.as_bytes()), "{nested}");
         }
         for body in [r#"{"prompt_logprobs":null,"echo":false,"use_beam_search":null,"logprobs":5}"#, "{}"] {
-            assert!(can_transfer(body.as_bytes()), "{body}");
+            assert!(can_transfer(Api::ChatCompletions, body.as_bytes()), "{body}");
+            let nested = format!(r#"{{"sampling_params":{body}}}"#);
+            assert!(can_transfer(Api::Generate, nested.as_bytes()) && !can_transfer(Api::Generate, body.as_bytes()), "{nested}");
+        }
+    }
+
+    #[test]
+    fn a_response_that_needs_more_than_its_request_stays_with_one_engine() {
+        for body in [
+            r#"{"background":true}"#,
+            r#"{"previous_response_id":"resp_1"}"#,
+            r#"{"tools":[{"type":"function"},{"type":"web_search"}]}"#,
+            r#"{"tools":[{}]}"#,
+        ] {
+            assert!(!can_transfer(Api::Responses, body.as_bytes()), "{body}");
+        }
+        for body in [r#"{"background":false,"tools":[]}"#, r#"{"tools":[{"name":"f","type":"function"}]}"#, r#"{"tools":null}"#] {
+            assert!(can_transfer(Api::Responses, body.as_bytes()), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_request_for_several_answers_is_told() {
+        for (body, expected) in
+            [("{}", true), (r#"{"n":1,"best_of":null}"#, true), (r#"{"n":2}"#, false), (r#"{"best_of":1.0}"#, false)]
+        {
+            assert_eq!(asks_one_answer(Api::Completions, body.as_bytes()), expected, "{body}");
+            let nested = format!(r#"{{"n":3,"sampling_params":{body}}}"#);
+            assert_eq!(asks_one_answer(Api::Generate, nested.as_bytes()), expected, "{nested}");
         }
     }
 

@@ -22,7 +22,7 @@ const MOST_MIN_UNCACHED: u32 = 1 << 24;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest time that an annotation may ask for.
 const MOST_TIMEOUT: Duration = Duration::from_secs(3600);
-/// SGLang's `--disaggregation-bootstrap-port` where it is not set.
+/// SGLang's `--disaggregation-bootstrap-port`, and vLLM's `VLLM_MOONCAKE_BOOTSTRAP_PORT`, where they are not set.
 const DEFAULT_BOOTSTRAP_PORT: u16 = 8998;
 
 /// Prefill apart as a pool's annotations have it, or else as its engine does it; `None` where the engines have no protocol for it that is
@@ -48,15 +48,18 @@ pub(crate) fn disaggregation(
         warnings.extend(others.map(|annotation| format!("annotation {annotation} has no effect without a {CONNECTOR_ANNOTATION}")));
         return None;
     };
-    if connector != KvConnector::Sglang && meta.annotation(BOOTSTRAP_PORT_ANNOTATION).is_some() {
-        warnings.push(format!("annotation {BOOTSTRAP_PORT_ANNOTATION} has no effect unless {CONNECTOR_ANNOTATION} is sglang"));
+    let has_bootstrap = matches!(connector, KvConnector::Sglang | KvConnector::Mooncake);
+    if !has_bootstrap && meta.annotation(BOOTSTRAP_PORT_ANNOTATION).is_some() {
+        warnings.push(format!(
+            "annotation {BOOTSTRAP_PORT_ANNOTATION} has no effect unless {CONNECTOR_ANNOTATION} is sglang or mooncake"
+        ));
     }
     let idle = match connector {
         KvConnector::Sglang => {
             Some((MIN_UNCACHED_ANNOTATION, "where engines that decode cannot prefill: all prompts are prefilled elsewhere"))
         }
         KvConnector::LlmdSidecar => Some((TIMEOUT_ANNOTATION, "where llm-d's sidecar sends the prefill")),
-        KvConnector::Nixl => None,
+        KvConnector::Nixl | KvConnector::Mooncake | KvConnector::TensorRtLlm => None,
     };
     let idle = idle.filter(|(annotation, _)| meta.annotation(annotation).is_some());
     warnings.extend(idle.map(|(annotation, why)| format!("annotation {annotation} has no effect {why}")));
@@ -73,18 +76,20 @@ fn connector(meta: &Meta, runtime: ModelServer, warnings: &mut Vec<String>) -> O
     let of_engine = match runtime {
         ModelServer::Vllm => Some(KvConnector::Nixl),
         ModelServer::Sglang => Some(KvConnector::Sglang),
-        ModelServer::TensorRtLlm => None,
+        ModelServer::TensorRtLlm => Some(KvConnector::TensorRtLlm),
     };
     match meta.annotation(CONNECTOR_ANNOTATION).map(str::trim) {
         None => of_engine,
         Some("nixl") => Some(KvConnector::Nixl),
         Some("sglang") => Some(KvConnector::Sglang),
+        Some("mooncake") => Some(KvConnector::Mooncake),
+        Some("trt-llm") => Some(KvConnector::TensorRtLlm),
         Some("llm-d-sidecar") => Some(KvConnector::LlmdSidecar),
         Some("none") => None,
         Some(other) => {
             warnings.push(format!(
-                "annotation {CONNECTOR_ANNOTATION}: {other:?} is not supported (nixl, sglang, llm-d-sidecar or none): endpoints that decode \
-                 compute the prompts themselves"
+                "annotation {CONNECTOR_ANNOTATION}: {other:?} is not supported (nixl, mooncake, sglang, trt-llm, llm-d-sidecar or none): \
+                 endpoints that decode compute the prompts themselves"
             ));
             None
         }

@@ -23,8 +23,8 @@ pub(crate) fn pick(current: &Current, (path, text): (&str, Option<&Bytes>), requ
     let Some(settings) = current.pool.disaggregation.filter(|it| it.connector == KvConnector::LlmdSidecar) else {
         return Prefill::default();
     };
-    let is_generated = matches!(Api::from_path(path), Some(Api::ChatCompletions | Api::Completions));
-    let is_possible = is_generated && text.is_none_or(|text| can_transfer(text));
+    let api = Api::from_path(path).filter(|api| matches!(api, Api::ChatCompletions | Api::Completions));
+    let is_possible = api.is_some_and(|api| text.is_none_or(|text| can_transfer(api, text)));
     let is_worth_it = is_possible && decode.uncached_tokens() >= u64::from(settings.min_uncached_tokens);
     let picked = is_worth_it
         .then(|| current.state.pick(&PickRequest { stage: Stage::Prefill, max_tokens: Some(1), affinity: None, ..*request }).ok());

@@ -112,6 +112,8 @@ fn kv_transfer(args: &KvTransferArgs) -> Option<KvTransfer> {
     let connector = match args.kv_connector {
         Connector::Nixl => KvConnector::Nixl,
         Connector::Sglang => KvConnector::Sglang,
+        Connector::Mooncake => KvConnector::Mooncake,
+        Connector::TrtLlm => KvConnector::TrtLlm,
     };
     let settings = KvTransfer::new(role, connector);
     Some(KvTransfer { bootstrap_listen: args.bootstrap_listen, us_per_token: args.transfer_us, ..settings })

@@ -33,6 +33,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// Asks llm-d's sidecar to have the prompt prefilled at this endpoint.
 pub(crate) const PREFILLER: HeaderName = HeaderName::from_static(names::PREFILLER);
+/// Names the data-parallel rank of an endpoint of vLLM's that is to serve a request.
+pub(crate) const DATA_PARALLEL_RANK: HeaderName = HeaderName::from_static("x-data-parallel-rank");
 /// Headers by which llm-d's sidecar learns of hosts.
 pub(crate) use names::SIDECAR_HEADERS;
 /// The endpoints that an endpoint picker chose.

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod control;
 pub(crate) mod echo;
 pub(crate) mod embeddings;
+pub(crate) mod generate;
 pub(crate) mod images;
 pub(crate) mod messages;
 pub(crate) mod models;

@@ -235,7 +235,7 @@ pub struct KvTransfer {
     /// The protocol.
     #[serde(default)]
     pub connector: KvConnector,
-    /// Address of SGLang's bootstrap server, of an engine that prefills; port 0 takes a free one.
+    /// Address of SGLang's or Mooncake's bootstrap server, of an engine that prefills; port 0 takes a free one.
     #[serde(default)]
     pub bootstrap_listen: Option<SocketAddr>,
     /// Engine time, in µs, that a token of a prompt takes on its way.
@@ -282,6 +282,10 @@ pub enum KvConnector {
     Nixl,
     /// SGLang's bootstrap server.
     Sglang,
+    /// vLLM's MooncakeConnector.
+    Mooncake,
+    /// TensorRT-LLM's `disaggregated_params`.
+    TrtLlm,
 }
 
 /// A server certificate and its key.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::app::{App, Model};
+use crate::config::KvConnector;
 use crate::driver::{Seen, Ticket};
 use crate::engine::Request;
 use crate::reply::ApiError;
@@ -34,6 +35,7 @@ pub(crate) struct Wish {
 }
 
 /// A prompt on its way into the engine.
+#[derive(Clone)]
 pub(crate) struct Prompt {
     hasher: BlockHasher,
     model: Model,
@@ -51,7 +53,8 @@ impl Prompt {
         let model_seed = if publishes && model.adapter.is_none() { 0 } else { model.cache_seed() };
         let seed = mix(model_seed, crate::tokenizer::hash_bytes(cache_salt.unwrap_or("").as_bytes()));
         let hasher = BlockHasher::new(app.config.block_size, seed);
-        let hasher = if publishes { hasher.keeping_tokens() } else { hasher };
+        let names_tokens = app.config.kv_transfer.as_ref().is_some_and(|it| it.connector == KvConnector::TrtLlm);
+        let hasher = if publishes || names_tokens { hasher.keeping_tokens() } else { hasher };
         Prompt {
             hasher,
             model,
@@ -91,6 +94,11 @@ impl Prompt {
     pub(crate) fn text(&mut self, text: &str) {
         self.hasher.text(text);
         self.quote = text.chars().take(64).collect();
+    }
+
+    /// Appends tokens.
+    pub(crate) fn ids(&mut self, ids: &[u32]) {
+        self.hasher.ids(ids);
     }
 
     /// The same where another engine has sent the KV cache of so many tokens.

@@ -1,12 +1,15 @@
-//! KV cache on its way from an engine that prefills to one that decodes, by vLLM's and by SGLang's protocol.
+//! KV cache on its way from an engine that prefills to one that decodes, by vLLM's, SGLang's and TensorRT-LLM's protocols.
 //!
 //! Addresses and identifiers in requests and replies are the engines' own. Between two simulated engines HTTP takes the place of NIXL and of
 //! Mooncake's transfer engine: `POST /sim/kv/fetch` and `/sim/kv/join`. Nothing but the number of tokens is sent; the rest of the time that it
 //! takes passes at the engine that decodes.
 
 mod exchange;
+mod handover;
 mod held;
+mod mooncake;
 mod rooms;
+mod trtllm;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,9 +18,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
+pub(crate) use self::handover::Handover;
 use self::held::Held;
+pub(crate) use self::mooncake::query;
 use self::rooms::{Room, Rooms};
 use crate::app::App;
 use crate::config::{KvConnector, KvTransfer, Role};
@@ -38,15 +43,28 @@ pub(crate) struct Transfers {
 /// Members of a request that say where its KV cache comes from or goes.
 #[derive(Deserialize)]
 struct Members {
-    kv_transfer_params: Option<NixlParams>,
+    kv_transfer_params: Option<VllmParams>,
     bootstrap_host: Option<String>,
     bootstrap_port: Option<u16>,
     bootstrap_room: Option<u64>,
+    disaggregated_params: Option<trtllm::Params>,
+    sampling_params: Option<Settings>,
     n: Option<u32>,
 }
 
+/// Settings of a request of tokens for tokens.
 #[derive(Deserialize)]
-struct NixlParams {
+struct Settings {
+    extra_args: Option<ExtraArgs>,
+}
+
+#[derive(Deserialize)]
+struct ExtraArgs {
+    kv_transfer_params: Option<VllmParams>,
+}
+
+#[derive(Deserialize)]
+struct VllmParams {
     #[serde(default)]
     do_remote_prefill: bool,
     #[serde(default)]
@@ -56,6 +74,8 @@ struct NixlParams {
     remote_host: Option<String>,
     remote_port: Option<u16>,
     remote_block_ids: Option<Vec<Vec<u32>>>,
+    transfer_id: Option<String>,
+    remote_bootstrap_addr: Option<String>,
 }
 
 /// A request's part in a transfer.
@@ -65,6 +85,10 @@ pub(crate) enum Transfer {
     Received(u32),
     /// Its prompt is held for another engine.
     Held,
+    /// The same of TensorRT-LLM's.
+    Context(trtllm::Context),
+    /// Its prompt is offered to the engine that joins this room.
+    Offered(Room),
     /// Its prompt goes to the engine that joins this room.
     Room(Room),
 }
@@ -116,10 +140,14 @@ impl Transfer {
     /// A member that the engine's role needs is missing; the other engine is silent, or does not have the prompt.
     pub(crate) async fn begin(app: &Arc<App>, call: &Call) -> Result<Self, ApiError> {
         let Some(settings) = &app.config.kv_transfer else { return Ok(Self::None) };
-        let members: Members = call.json()?;
+        let mut members: Members = call.json()?;
+        let nested = members.sampling_params.take().and_then(|settings| settings.extra_args?.kv_transfer_params);
+        members.kv_transfer_params = members.kv_transfer_params.or(nested);
         let transfer = match settings.connector {
             KvConnector::Nixl => Self::nixl(app, settings, &members).await?,
             KvConnector::Sglang => Self::sglang(app, settings, &members).await?,
+            KvConnector::Mooncake => mooncake::begin(app, settings, &members).await?,
+            KvConnector::TrtLlm => trtllm::begin(app, settings, &members).await?,
         };
         if members.n.is_some_and(|n| n > 1) && !matches!(transfer, Self::None) {
             return Err(ApiError::bad_request("One completion alone is possible with prefill and decode apart."));
@@ -135,7 +163,7 @@ impl Transfer {
         if !params.do_remote_prefill {
             return Ok(Self::None);
         }
-        let NixlParams { remote_engine_id, remote_request_id, remote_host, remote_port, remote_block_ids, .. } = params;
+        let VllmParams { remote_engine_id, remote_request_id, remote_host, remote_port, remote_block_ids, .. } = params;
         let known = remote_engine_id.as_ref().zip(remote_request_id.as_ref()).zip(remote_block_ids.as_ref());
         let (Some(((engine, request), blocks)), Some((host, port))) = (known, remote_host.as_ref().zip(*remote_port)) else {
             return Err(ApiError::bad_request("kv_transfer_params do not say where the remote blocks are."));
@@ -178,21 +206,36 @@ impl Transfer {
         }
     }
 
-    /// The answer that is wanted: one token of an engine that only prefills by SGLang's protocol, whatever the request says.
+    /// The answer that is wanted: one token of an engine that only prefills by SGLang's or TensorRT-LLM's protocol, whatever the request says.
     pub(crate) fn wish(&self, wish: Wish) -> Wish {
         match self {
-            Self::Room(_) => Wish { max_tokens: Some(1), ..wish },
+            Self::Room(_) | Self::Context(_) => Wish { max_tokens: Some(1), ..wish },
             _ => wish,
         }
     }
 
-    /// Hands the prompt over once it is read; gives the reply's `kv_transfer_params`.
+    /// Whether the reply is to name the prompt's tokens.
+    pub(crate) fn names_tokens(&self) -> bool {
+        matches!(self, Self::Context(_))
+    }
+
+    /// Hands the prompt over once it is read; gives what the reply says of it.
     ///
     /// # Errors
     /// No other engine came for it in time.
-    pub(crate) async fn end(self, app: &App, generation: &mut Generation) -> Result<Option<Value>, ApiError> {
+    pub(crate) async fn end(self, app: &Arc<App>, generation: &mut Generation) -> Result<Handover, ApiError> {
+        let patience = app.config.kv_transfer.as_ref().map(KvTransfer::timeout).unwrap_or_default();
         match self {
-            Self::None | Self::Received(_) => Ok(None),
+            Self::None | Self::Received(_) => Ok(Handover::None),
+            Self::Context(context) => {
+                generation.finish().await;
+                context.hold(app, generation.usage().prompt)
+            }
+            Self::Offered(room) => {
+                generation.finish().await;
+                room.leave(app, generation.usage().prompt, patience);
+                Ok(Handover::None)
+            }
             Self::Held => {
                 generation.finish().await;
                 let tokens = generation.usage().prompt;
@@ -200,7 +243,7 @@ impl Transfer {
                 app.transfers.held.put(&request, tokens)?;
                 let address = app.transfers.address.get().copied().unwrap_or(app.config.listen);
                 let blocks: Vec<u32> = (0..tokens.div_ceil(app.config.block_size.max(1))).collect();
-                Ok(Some(json!({
+                Ok(Handover::KvTransferParams(json!({
                     "do_remote_prefill": true, "do_remote_decode": false, "remote_block_ids": [blocks],
                     "remote_engine_id": app.config.name, "remote_request_id": request,
                     "remote_host": address.ip().to_string(), "remote_port": address.port(), "tp_size": 1,
@@ -208,10 +251,9 @@ impl Transfer {
             }
             Self::Room(room) => {
                 generation.finish().await;
-                let timeout = app.config.kv_transfer.as_ref().map(KvTransfer::timeout).unwrap_or_default();
-                room.hand_over(generation.usage().prompt, timeout).await?;
+                room.hand_over(generation.usage().prompt, patience).await?;
                 app.transfers.sent.fetch_add(1, Ordering::Relaxed);
-                Ok(None)
+                Ok(Handover::None)
             }
         }
     }
@@ -226,6 +268,7 @@ struct Fetch {
 #[derive(Deserialize)]
 struct Join {
     room: u64,
+    engine_id: Option<String>,
 }
 
 /// `POST /sim/kv/fetch`: an engine takes a prompt that is held for it.
@@ -240,6 +283,9 @@ pub(crate) fn fetch(app: &App, call: &Call) -> Reply {
 /// `POST /sim/kv/join`: an engine waits for the prompt of a room.
 pub(crate) async fn join(app: &App, call: &Call) -> Reply {
     let wanted: Join = call.json()?;
+    if wanted.engine_id.is_some_and(|engine| engine != app.config.name) {
+        return Err(exchange::lost("the engine is not known"));
+    }
     let tokens = app.transfers.rooms.join(wanted.room).await?;
     reply_json(&json!({"tokens": tokens}))
 }

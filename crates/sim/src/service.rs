@@ -41,11 +41,12 @@ impl Call {
 pub(crate) async fn answer(app: Arc<App>, link: Arc<Link>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
-    let aside = path == "/health" || path == "/metrics" || path.starts_with("/sim/");
+    let is_control = path.starts_with("/sim/") || path == "/query";
+    let aside = path == "/health" || path == "/metrics" || is_control;
     if !aside {
         app.note(&head);
     }
-    let fault = if path.starts_with("/sim/") { None } else { app.faults.strike(path) };
+    let fault = if is_control { None } else { app.faults.strike(path) };
     let anthropic = path.ends_with("/v1/messages") || path.ends_with("/v1/messages/count_tokens");
     let reply = match suffer(fault, &link).await {
         Some(status) => Err(injected(status)),
@@ -132,6 +133,7 @@ async fn route(app: &Arc<App>, mut call: Call) -> Reply {
         "/sim/stats" => return api::control::stats(app),
         "/sim/kv/fetch" => return kv_transfer::fetch(app, &call),
         "/sim/kv/join" => return kv_transfer::join(app, &call).await,
+        "/query" => return kv_transfer::query(app).unwrap_or_else(|| Err(not_found())),
         _ => {}
     }
     if !app.config.path_prefix.is_empty() {
@@ -152,6 +154,7 @@ async fn post(app: &Arc<App>, call: &Call) -> Reply {
     match call.path.as_str() {
         "/v1/chat/completions" => api::chat::create(app, call).await,
         "/v1/completions" => api::completions::create(app, call).await,
+        "/inference/v1/generate" => api::generate::create(app, call).await,
         "/v1/responses" => api::responses::create(app, call).await,
         "/v1/messages" => api::messages::create(app, call).await,
         "/v1/messages/count_tokens" => api::messages::count_tokens(app, call),

@@ -3,6 +3,9 @@
 //! English comes to four characters a token, Chinese to one, which is close enough to real tokenizers for lengths,
 //! costs and cache blocks to look right. A token's id is its bytes, so ids can be turned back into text.
 
+/// Names of role markers in chats.
+const ROLES: [&str; 7] = ["system", "developer", "user", "assistant", "tool", "tools", "end"];
+
 /// Splits `text` into tokens, which concatenate to it.
 pub fn tokens(text: &str) -> Tokens<'_> {
     Tokens { rest: text }
@@ -90,6 +93,16 @@ impl BlockHasher {
     pub fn text(&mut self, text: &str) {
         for token in tokens(text) {
             self.token(token_id(token), token_id(token).into());
+        }
+    }
+
+    /// Appends tokens by their ids; a role marker's is the one of its name.
+    pub fn ids(&mut self, ids: &[u32]) {
+        for id in ids {
+            match ROLES.into_iter().find(|name| special_id(name) == *id) {
+                Some(name) => self.special(name),
+                None => self.token(*id, u64::from(*id)),
+            }
         }
     }
 
@@ -182,6 +195,17 @@ mod tests {
         assert_eq!(tokens(&"the quick brown fox ".repeat(10)).count(), 50);
         assert_eq!(tokens("牌樓是中國街道上的門").count(), 10);
         assert_eq!(tokens("🦀🦀").count(), 2);
+    }
+
+    #[test]
+    fn a_prompt_by_its_ids_has_the_same_blocks() {
+        let mut by_text = BlockHasher::new(4, 1).keeping_tokens();
+        by_text.special("user");
+        by_text.text("the quick brown fox 牌樓");
+        by_text.special("end");
+        let mut by_ids = BlockHasher::new(4, 1);
+        by_ids.ids(by_text.tokens.as_deref().unwrap());
+        assert_eq!((by_ids.digest(), by_ids.into_hashes()), (by_text.digest(), by_text.into_hashes()));
     }
 
     #[test]

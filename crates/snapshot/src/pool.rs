@@ -44,7 +44,7 @@ pub struct Disaggregation {
     pub min_uncached_tokens: u32,
     /// Longest time of a prefill.
     pub prefill_timeout: Duration,
-    /// Port of SGLang's bootstrap server at endpoints that prefill.
+    /// Port of SGLang's or Mooncake's bootstrap server at endpoints that prefill.
     pub bootstrap_port: u16,
 }
 
@@ -55,6 +55,10 @@ pub enum KvConnector {
     Nixl,
     /// SGLang's bootstrap server: both at once, with a room.
     Sglang,
+    /// vLLM's MooncakeConnector: both at once, with an identifier of the transfer, and the engine that its bootstrap server names.
+    Mooncake,
+    /// TensorRT-LLM's: one after the other, with `disaggregated_params`.
+    TensorRtLlm,
     /// llm-d's sidecar beside the engine that decodes, which prefills where a header says.
     LlmdSidecar,
 }

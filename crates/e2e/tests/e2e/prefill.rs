@@ -1,7 +1,8 @@
-//! Prefill and decode apart: the gateway sends both parts of a request, by vLLM's and SGLang's protocol.
+//! Prefill and decode apart: the gateway sends both parts of a request, by vLLM's, SGLang's and TensorRT-LLM's protocols.
 
 mod bodies;
 mod failures;
+mod forms;
 mod sidecar;
 mod spans;
 
@@ -16,12 +17,17 @@ use serde_json::{Value, json};
 
 use crate::support::{events, everything_to, pool_of};
 
-const PROTOCOLS: [KvConnector; 2] = [KvConnector::Nixl, KvConnector::Sglang];
+const PROTOCOLS: [KvConnector; 4] = [KvConnector::Nixl, KvConnector::Sglang, KvConnector::Mooncake, KvConnector::TrtLlm];
+
+/// Whether engines that decode can compute a prompt, too.
+fn decode_prefills(connector: KvConnector) -> bool {
+    connector != KvConnector::Sglang
+}
 
 /// An engine of this role, as `change` has it.
 async fn apart_with(name: &str, role: Role, connector: KvConnector, change: impl FnOnce(Config) -> Config) -> Sim {
     let address = loopback();
-    let is_bootstrap = connector == KvConnector::Sglang && role == Role::Prefill;
+    let is_bootstrap = matches!(connector, KvConnector::Sglang | KvConnector::Mooncake) && role == Role::Prefill;
     let bootstrap_listen = is_bootstrap.then(|| SocketAddr::from((address, 8998)));
     let kv_transfer = Some(KvTransfer { bootstrap_listen, ..KvTransfer::new(role, connector) });
     let listen = SocketAddr::from((address, 8000));
@@ -56,6 +62,8 @@ fn name(connector: KvConnector) -> &'static str {
     match connector {
         KvConnector::Nixl => "nixl",
         KvConnector::Sglang => "sglang",
+        KvConnector::Mooncake => "mooncake",
+        KvConnector::TrtLlm => "trt-llm",
     }
 }
 
@@ -138,7 +146,7 @@ async fn a_long_prompt_is_computed_by_one_engine_and_answered_by_another() {
             }
             // Tokens that the engine that prefills had cached, not those that came over the network.
             let cached = usage(&reply)["prompt_tokens_details"]["cached_tokens"].as_u64().expect("cached tokens");
-            if connector == KvConnector::Nixl {
+            if decode_prefills(connector) {
                 assert_eq!(cached > 0, number > 0, "{}", usage(&reply));
                 assert_eq!(cached, p.stats().prefix_hits);
             }

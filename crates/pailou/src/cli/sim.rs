@@ -139,7 +139,7 @@ pub(crate) struct KvTransferArgs {
     /// Protocol by which engines hand KV cache over.
     #[arg(long, value_enum, value_name = "CONNECTOR", default_value_t, requires = "role")]
     pub(crate) kv_connector: Connector,
-    /// Address of SGLang's bootstrap server, of an engine that prefills.
+    /// Address of SGLang's or Mooncake's bootstrap server, of an engine that prefills.
     #[arg(long, value_name = "ADDRESS", requires = "role")]
     pub(crate) bootstrap_listen: Option<SocketAddr>,
     /// Time that a token's KV cache takes on its way, in µs.
@@ -166,6 +166,10 @@ pub(crate) enum Connector {
     Nixl,
     /// SGLang's bootstrap server.
     Sglang,
+    /// vLLM's MooncakeConnector.
+    Mooncake,
+    /// TensorRT-LLM's `disaggregated_params`.
+    TrtLlm,
 }
 
 /// TLS and key.

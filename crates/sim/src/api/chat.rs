@@ -37,6 +37,8 @@ struct ChatRequest {
     min_tokens: Option<u32>,
     response_format: Option<ResponseFormat>,
     add_generation_prompt: Option<bool>,
+    /// TensorRT-LLM's: tokens of the prompt, where another engine has computed it.
+    prompt_token_ids: Option<Vec<u32>>,
 }
 
 /// Parts of a stream beside tokens.
@@ -132,6 +134,9 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
     let mut prompt = Prompt::new(app, model, request.cache_salt.as_deref());
     let tools = functions(request.tools.as_deref());
     write_prompt(&mut prompt, &tools, &request.messages, request.add_generation_prompt.unwrap_or(true));
+    if request.prompt_token_ids.as_ref().is_some_and(|ids| *ids != prompt.clone().into_tokens()) {
+        return Err(ApiError::bad_request("`prompt_token_ids` are those of another prompt."));
+    }
     let tool_call = choose_tool(&tools, &request);
     let structured = structured(&request)?.map(|text| (text, FinishReason::Stop));
     let streaming = request.stream.unwrap_or(false);
@@ -146,6 +151,7 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         stream: streaming,
     };
     let wish = transfer.wish(wish);
+    let tokens = transfer.names_tokens().then(|| prompt.clone().into_tokens());
     let mut generation = prompt.received(transfer.received())?.generate(app, &wish).await?;
     let handed_over = transfer.end(app, &mut generation).await?;
     let tool = tool_call.map(|call| (app.id("call_"), call));
@@ -169,9 +175,7 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         "id": app.id("chatcmpl-"), "object": "chat.completion", "created": now(), "model": name,
         "choices": choices, "usage": generation.usage().to_json(),
     });
-    if let Some(params) = handed_over {
-        reply["kv_transfer_params"] = params;
-    }
+    handed_over.add_to(&mut reply, tokens);
     reply_json(&reply)
 }
 

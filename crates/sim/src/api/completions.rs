@@ -86,6 +86,7 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
     };
     let prefix = if request.echo.unwrap_or(false) { text.as_str() } else { "" };
     let wish = transfer.wish(wish);
+    let tokens = transfer.names_tokens().then(|| prompt.clone().into_tokens());
     let mut generation = prompt.received(transfer.received())?.generate(app, &wish).await?;
     let handed_over = transfer.end(app, &mut generation).await?;
     if streaming {
@@ -114,9 +115,7 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         "id": app.id("cmpl-"), "object": "text_completion", "created": now(), "model": name,
         "choices": choices, "usage": generation.usage().to_json(),
     });
-    if let Some(params) = handed_over {
-        reply["kv_transfer_params"] = params;
-    }
+    handed_over.add_to(&mut reply, tokens);
     reply_json(&reply)
 }
 

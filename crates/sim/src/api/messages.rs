@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::api::chat::{Content, image_text};
 use crate::app::App;
 use crate::generation::{Prompt, Usage, Wish};
+use crate::kv_transfer::Transfer;
 use crate::reply::{ApiError, Reply, events, json as reply_json};
 use crate::service::Call;
 use crate::sse::{EventStream, Format, event};
@@ -85,7 +86,9 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         stream: streaming,
         ..Wish::default()
     };
-    let mut generation = prompt.generate(app, &wish).await?;
+    let transfer = Transfer::begin(app, call).await?;
+    let mut generation = prompt.received(transfer.received())?.generate(app, &wish).await?;
+    let handed_over = transfer.end(app, &mut generation).await?;
     let id = app.id("msg_");
     let tool = tool_call.map(|call| (app.id("toolu_"), call));
     if streaming {
@@ -102,10 +105,12 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
             json!({"type": "tool_use", "id": id, "name": call.name, "input": input})
         }
     };
-    reply_json(&json!({
+    let mut reply = json!({
         "id": id, "type": "message", "role": "assistant", "model": request.model, "content": [content],
         "stop_reason": stop_reason(finish), "stop_sequence": null, "usage": usage_json(generation.usage()),
-    }))
+    });
+    handed_over.add_to(&mut reply, None);
+    reply_json(&reply)
 }
 
 /// Tells how many tokens a message's prompt has.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::api::chat::Content;
 use crate::app::{App, now};
 use crate::generation::{Prompt, Usage, Wish};
+use crate::kv_transfer::Transfer;
 use crate::reply::{Reply, events, json as reply_json};
 use crate::service::Call;
 use crate::sse::{EventStream, Format, event};
@@ -98,7 +99,9 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         stream: streaming,
         ..Wish::default()
     };
-    let mut generation = prompt.generate(app, &wish).await?;
+    let transfer = Transfer::begin(app, call).await?;
+    let mut generation = prompt.received(transfer.received())?.generate(app, &wish).await?;
+    let handed_over = transfer.end(app, &mut generation).await?;
     let tool = tool_call.map(|call| (app.id("call_"), call));
     let item_id = app.id(if tool.is_some() { "fc_" } else { "msg_" });
     let mut answer =
@@ -111,7 +114,9 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         answer.text = text.to_owned();
         answer.finish = Some(finish);
     }
-    reply_json(&answer.response(Some(generation.usage())))
+    let mut reply = answer.response(Some(generation.usage()));
+    handed_over.add_to(&mut reply, None);
+    reply_json(&reply)
 }
 
 fn offer_tools(request: &ResponsesRequest, prompt: &mut Prompt) -> Option<ToolCall> {

@@ -1,7 +1,8 @@
-//! Rooms in which two requests with one prompt meet, by SGLang's protocol: either may come first.
+//! Rooms in which two requests with one prompt meet, by SGLang's and Mooncake's protocol: either may come first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::exchange::lost;
+use crate::app::App;
 use crate::reply::ApiError;
 
 /// Rooms at the same time.
@@ -86,6 +88,16 @@ impl Drop for Visit<'_> {
 }
 
 impl Room {
+    /// Offers the prompt for a while, without waiting.
+    pub(super) fn leave(self, app: &Arc<App>, tokens: u32, patience: Duration) {
+        let app = Arc::clone(app);
+        tokio::spawn(async move {
+            if self.hand_over(tokens, patience).await.is_ok() {
+                app.transfers.sent.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+
     /// Offers the prompt and waits until another engine has it.
     pub(super) async fn hand_over(self, tokens: u32, patience: Duration) -> Result<(), ApiError> {
         self.state.send_replace(State::Ready(tokens));

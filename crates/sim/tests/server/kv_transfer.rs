@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, start};
 
 async fn engine(name: &str, role: Role, connector: KvConnector) -> Sim {
-    let is_bootstrap = connector == KvConnector::Sglang && role == Role::Prefill;
+    let is_bootstrap = matches!(connector, KvConnector::Sglang | KvConnector::Mooncake) && role == Role::Prefill;
     let bootstrap_listen = is_bootstrap.then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let kv_transfer = KvTransfer { bootstrap_listen, timeout_seconds: 0.3, ..KvTransfer::new(role, connector) };
     start(Config { kv_transfer: Some(kv_transfer), ..Config::new(name, ["qwen"]).instant() }).await
@@ -81,4 +81,54 @@ async fn transfers_show_in_the_metrics() {
     for line in ["pailou_sim_kv_held 1", "pailou_sim_kv_sent_total 0", "pailou_sim_kv_received_total 0"] {
         assert!(page.lines().any(|it| it == line), "{page}");
     }
+}
+
+#[tokio::test]
+async fn mooncakes_prompt_is_pulled_by_the_engine_that_is_told_its_transfer_whichever_comes_first() {
+    let p = engine("p", Role::Prefill, KvConnector::Mooncake).await;
+    let d = engine("d", Role::Decode, KvConnector::Mooncake).await;
+    let bootstrap = p.bootstrap_addr().expect("a bootstrap server");
+    let (status, ranks) = Client::connect(bootstrap).await.get("/query").await;
+    assert_eq!((status, serde_json::from_str::<Value>(&ranks).unwrap()["0"]["engine_id"].clone()), (StatusCode::OK, json!("p")));
+    let prefill = |id: &str| {
+        chat(json!({"max_tokens": 1, "min_tokens": 1, "kv_transfer_params": {"do_remote_decode": true, "transfer_id": id}}))
+    };
+    let decode = |id: &str, engine: &str| {
+        let address = format!("http://{bootstrap}");
+        let params = json!({
+            "do_remote_prefill": true, "transfer_id": id, "remote_bootstrap_addr": address, "remote_engine_id": engine,
+        });
+        chat(json!({"kv_transfer_params": params}))
+    };
+    // A prefill does not wait for its decode.
+    assert_eq!(post(&p, prefill("1")).await.0, 200);
+    assert_eq!(post(&d, decode("1", "p")).await.0, 200);
+    let (later, first) = tokio::join!(post(&d, decode("2", "p")), post(&p, prefill("2")));
+    assert_eq!((first.0, later.0), (StatusCode::OK, StatusCode::OK));
+    assert_eq!((later.1["usage"]["completion_tokens"].as_u64(), d.stats().kv_received), (Some(8), 2));
+    // Nobody prefills, another engine is meant, or nothing is said.
+    assert_eq!(post(&d, decode("3", "p")).await.0, 500);
+    assert_eq!(post(&d, decode("1", "q")).await.0, 500);
+    assert_eq!(post(&d, chat(json!({"kv_transfer_params": {"do_remote_prefill": true}}))).await.0, 400);
+}
+
+#[tokio::test]
+async fn tensorrt_llms_context_is_fetched_once_by_what_the_prefills_choice_says() {
+    let p = engine("p", Role::Prefill, KvConnector::TrtLlm).await;
+    let d = engine("d", Role::Decode, KvConnector::TrtLlm).await;
+    let ask = json!({"disaggregated_params": {"request_type": "context_only", "disagg_request_id": 9}});
+    let (status, reply) = post(&p, chat(ask.clone())).await;
+    assert_eq!(status, 200, "{reply}");
+    let mut params = reply["choices"][0]["disaggregated_params"].clone();
+    assert_eq!((&params["disagg_request_id"], &reply["choices"][0]["finish_reason"]), (&json!(9), &json!("length")));
+    assert_eq!((reply["usage"]["completion_tokens"].as_u64(), p.stats().kv_held), (Some(1), 1));
+    params["request_type"] = "generation_only".into();
+    let generate = |tokens: &Value| chat(json!({"disaggregated_params": params, "prompt_token_ids": tokens}));
+    let (status, answer) = post(&d, generate(&reply["prompt_token_ids"])).await;
+    assert_eq!((status, &answer["usage"]["completion_tokens"]), (StatusCode::OK, &json!(8)), "{answer}");
+    assert_eq!((p.stats().kv_held, d.stats().kv_received), (0, 1));
+    // It is gone; tokens of another prompt, and members that nobody knows.
+    assert_eq!(post(&d, generate(&reply["prompt_token_ids"])).await.0, 500);
+    assert_eq!(post(&d, chat(json!({"prompt_token_ids": [1]}))).await.0, 400);
+    assert_eq!(post(&p, chat(json!({"disaggregated_params": {"request_type": "context_only", "x": 1}}))).await.0, 400);
 }

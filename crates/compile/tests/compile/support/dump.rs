@@ -454,7 +454,11 @@ pub(crate) fn cluster(out: &mut String, cluster: &Cluster) {
 /// Prefill apart in a pool without annotations.
 fn by_engine(pool: &Pool) -> Disaggregation {
     Disaggregation {
-        connector: if pool.runtime == ModelServer::Sglang { KvConnector::Sglang } else { KvConnector::Nixl },
+        connector: match pool.runtime {
+            ModelServer::Vllm => KvConnector::Nixl,
+            ModelServer::Sglang => KvConnector::Sglang,
+            ModelServer::TensorRtLlm => KvConnector::TensorRtLlm,
+        },
         min_uncached_tokens: 512,
         prefill_timeout: Duration::from_secs(120),
         bootstrap_port: 8998,

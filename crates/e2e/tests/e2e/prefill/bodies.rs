@@ -57,7 +57,11 @@ async fn serve_pool(list: Vec<Value>) -> Gateway {
 
 /// A gateway to a pool that prefills at one address and decodes at the other.
 async fn serve_apart(prefill: Ipv4Addr, decode: Ipv4Addr) -> Gateway {
-    let mut list = pool(&[], &[]);
+    serve_apart_by(&[], prefill, decode).await
+}
+
+async fn serve_apart_by(annotations: &[(&str, &str)], prefill: Ipv4Addr, decode: Ipv4Addr) -> Gateway {
+    let mut list = pool(&[], annotations);
     for (name, role, address) in [("p", "prefill", prefill), ("d", "decode", decode)] {
         let mut pod = objects::pod(name, "qwen", address);
         pod["metadata"]["labels"]["llm-d.ai/role"] = role.into();
@@ -198,4 +202,55 @@ async fn serve_once(stream: TcpStream, answer: &str) -> std::io::Result<()> {
     let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
     stream.write_all(format!("{head}{answer}").as_bytes()).await?;
     stream.read_line(&mut line).await.map(drop)
+}
+
+/// TensorRT-LLM's engine says in its only choice where the context is, and which tokens the prompt has.
+#[tokio::test]
+async fn tensorrt_llms_context_goes_to_the_generation_with_the_prompts_tokens() {
+    const REPLY: &str = r#"{"choices":[{"index":0,"finish_reason":"not_finished","disaggregated_params":{"request_type":"context_only","first_gen_tokens":[5],"ctx_request_id":7,"encoded_opaque_state":"b64","draft_tokens":null}}],"prompt_token_ids":[1, 2, 3],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
+    let [p, d] = [loopback(), loopback()];
+    let [prefills, decodes] = [engine(p, REPLY).await, engine(d, r#"{"choices":[]}"#).await];
+    let gateway = serve_apart_by(&[("kv-connector", "trt-llm")], p, d).await;
+    let text = "what the model is to know. ".repeat(120);
+    let messages = json!([{"role": "user", "content": text}]);
+    let chat = json!({"model": "qwen", "stream": true, "max_tokens": 50, "messages": messages, "disaggregated_params": {"x": 1}});
+    let completion = json!({"model": "qwen", "max_tokens": 50, "prompt": format!("other {text}")});
+    for (path, body) in [(CHAT, chat), ("/v1/completions", completion)] {
+        assert_eq!(Call::json(path, body.to_string()).send(gateway.http()).await.status, 200);
+        let [prefill, decode] = [&prefills, &decodes].map(|bodies| bodies.lock().expect("the lock").pop().expect("a body"));
+        let [prefill, decode]: [Value; 2] = [prefill, decode].map(|body| serde_json::from_str(&body).expect("JSON"));
+        assert_eq!((&prefill["stream"] == &json!(false), &prefill["max_tokens"]), (true, &json!(50)));
+        let params = &prefill["disaggregated_params"];
+        assert_eq!((&params["request_type"], params.as_object().map(|params| params.len())), (&json!("context_only"), Some(2)));
+        assert!(params["disagg_request_id"].as_u64().is_some_and(|id| (1 << 42..1 << 63).contains(&id)), "{params}");
+        let expected = json!({
+            "request_type": "generation_only", "first_gen_tokens": [5], "ctx_request_id": 7, "encoded_opaque_state": "b64",
+            "draft_tokens": null,
+        });
+        assert_eq!(decode["disaggregated_params"], expected);
+        let (name, stream) = if path == CHAT { ("prompt_token_ids", json!(true)) } else { ("prompt", Value::Null) };
+        assert_eq!((&decode[name], &decode["stream"]), (&json!([1, 2, 3]), &stream), "{path}");
+    }
+}
+
+/// Mooncake's parts know each other by an identifier, and the engine by the name that its bootstrap server gives at the time.
+#[tokio::test]
+async fn mooncakes_two_parts_name_one_transfer_and_the_engine_of_the_bootstrap_server() {
+    let p = super::apart("p", pailou_sim::Role::Prefill, KvConnector::Mooncake).await;
+    let d = super::apart("d", pailou_sim::Role::Decode, KvConnector::Mooncake).await;
+    let gateway = serve_pool(pool(&[(&p, "prefill"), (&d, "decode")], &[("kv-connector", "mooncake")])).await;
+    let call = super::long("gates", false);
+    let reply = call.echo().send(gateway.http()).await;
+    assert_eq!((reply.status.as_u16(), reply.server()), (200, "d"), "{}", reply.text());
+    let decode: Value = serde_json::from_str(reply.json()["body"].as_str().expect("a body")).expect("JSON");
+    let params = &decode["kv_transfer_params"];
+    let id = params["transfer_id"].as_str().expect("an identifier").to_owned();
+    assert!(id.starts_with("xfer-"), "{id}");
+    let expected = json!({
+        "do_remote_decode": false, "do_remote_prefill": true, "transfer_id": id, "remote_engine_id": "p",
+        "remote_bootstrap_addr": format!("http://{}:8998", p.addr().ip()),
+    });
+    assert_eq!((params, &decode["max_tokens"]), (&expected, &json!(12)));
+    let head = p.stats().last_request.expect("a prefill");
+    assert_eq!(head.headers["x-data-parallel-rank"], "0");
 }

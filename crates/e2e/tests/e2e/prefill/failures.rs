@@ -14,7 +14,7 @@ use pailou_sim::{Config, Fault, FaultKind, KvConnector, Role, Sim};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::{PROTOCOLS, apart, apart_with, long, outcomes, pool, serve_apart, two};
+use super::{PROTOCOLS, apart, apart_with, decode_prefills, long, outcomes, pool, serve_apart, two};
 use crate::support::everything_to;
 
 /// Each prefill of such an engine takes far longer than a test.
@@ -64,7 +64,8 @@ async fn an_engine_that_does_not_prefill_is_made_good_by_another() {
 
 #[tokio::test]
 async fn without_an_engine_that_prefills_the_other_does_if_it_can() {
-    for (connector, status) in PROTOCOLS.into_iter().zip([200, 503]) {
+    for connector in PROTOCOLS {
+        let status = if decode_prefills(connector) { 200 } else { 503 };
         let [p, d] = two(connector).await;
         let gateway = serve_apart(connector, &[(&p, "prefill"), (&d, "decode")]).await;
         p.kill().await;
@@ -78,7 +79,8 @@ async fn without_an_engine_that_prefills_the_other_does_if_it_can() {
 
 #[tokio::test]
 async fn a_prefill_that_takes_too_long_is_given_up() {
-    for (connector, status) in PROTOCOLS.into_iter().zip([200, 504]) {
+    for connector in PROTOCOLS {
+        let status = if decode_prefills(connector) { 200 } else { 504 };
         let p = apart_with("p", Role::Prefill, connector, slow_prefill).await;
         let d = apart("d", Role::Decode, connector).await;
         let gateway = serve_apart(connector, &[(&p, "prefill"), (&d, "decode")]).await;
@@ -116,7 +118,7 @@ async fn a_prefill_that_is_put_off_is_done_elsewhere() {
             assert_eq!((q.stats().kv_sent, outcomes(&gateway, "remote").await), (4, 4.0), "{connector:?}");
             q.faults().set([Fault::new(FaultKind::Status(status))]);
             let reply = long("gates", true).send(gateway.http()).await;
-            let expected = if connector == KvConnector::Nixl { 200 } else { status };
+            let expected = if decode_prefills(connector) { 200 } else { status };
             assert_eq!(reply.status.as_u16(), expected, "{connector:?}: {}", reply.text());
         }
     }
@@ -231,7 +233,8 @@ async fn begins_only(address: Ipv4Addr) -> [Arc<AtomicUsize>; 2] {
                     stream.write_all(ANSWER).await?;
                     stream.shutdown().await?;
                 }
-                while stream.read_buf(&mut request).await? > 0 {}
+                // A reset is an end, too: the head may be unread as the connection is closed.
+                while stream.read_buf(&mut request).await.is_ok_and(|count| count > 0) {}
                 given_up.fetch_add(usize::from(!is_second), Ordering::Relaxed);
                 std::io::Result::Ok(())
             });

@@ -99,19 +99,24 @@ impl Why {
     }
 }
 
+impl Why {
+    /// Outcome at the endpoint.
+    pub(super) fn outcome(&self) -> AttemptOutcome {
+        match self {
+            Self::Refused(response) => AttemptOutcome::of(response.head.status),
+            Self::Failed(failure) => failure.outcome,
+            Self::Late => AttemptOutcome::GatewayError,
+        }
+    }
+}
+
 impl Leg {
     /// Sends the request and reads the reply to its end.
     pub(super) async fn run(mut self) -> Result<PrefillReply, PrefillFailure> {
         let deadline = self.deadline;
         let sent = timeout_at(deadline, self.exchange()).await;
         let result = sent.unwrap_or(Err(Why::Late));
-        let outcome = match &result {
-            Ok(_) => AttemptOutcome::of(StatusCode::OK),
-            Err(Why::Refused(response)) => AttemptOutcome::of(response.head.status),
-            Err(Why::Failed(failure)) => failure.outcome,
-            Err(Why::Late) => AttemptOutcome::GatewayError,
-        };
-        self.attempt.report(outcome);
+        self.attempt.report(result.as_ref().err().map_or(AttemptOutcome::of(StatusCode::OK), Why::outcome));
         if let Some(span) = &self.span {
             let error = result.as_ref().err().and_then(|why| why.code(self.status));
             span.end(self.status, error, result.as_ref().ok().and_then(|reply| reply.usage));

@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use bytes::Bytes;
-use pailou_ai::{Api, can_transfer, member};
+use pailou_ai::{Api, asks_one_answer, can_transfer};
 use pailou_picker::{PickError, PickRequest, Picked, PromptTokens, Stage, criticality};
 use pailou_snapshot::{Disaggregation, EndpointRole, KvConnector};
 
+use super::handover::Handover;
 use crate::{cluster::ClusterState, request_input::ReadBody};
 
 /// A request whose prompt another endpoint may prefill.
@@ -14,21 +14,23 @@ pub(crate) struct Plan {
     pub(super) settings: Disaggregation,
     /// The pool.
     pub(super) cluster: Arc<ClusterState>,
+    /// The request's API.
+    pub(super) api: Api,
     /// Enough of the prompt is not cached where it is decoded.
     is_worth_it: bool,
     tokens: Option<PromptTokens>,
     subset: Option<Vec<SocketAddr>>,
     priority: i32,
-    /// A prefill of an attempt before, for as long as no endpoint has seen its `kv_transfer_params`.
+    /// A prefill of an attempt before, for as long as no endpoint has seen what it handed over.
     pub(super) prefilled: Option<Prefilled>,
     /// The place of a prefill that llm-d's sidecar asks for, until the first content.
     pub(crate) sidecars: Option<Box<Picked>>,
 }
 
-/// A prefill by vLLM's protocol.
+/// A prefill that has ended before its decode.
 pub(super) struct Prefilled {
-    /// The reply's `kv_transfer_params`.
-    pub(super) params: Bytes,
+    /// The reply's word on where the KV cache is.
+    pub(super) handover: Handover,
     /// Tokens of the prompt that were cached.
     pub(super) cached: Option<u64>,
     /// The endpoint.
@@ -60,25 +62,25 @@ impl Plan {
         subject: Subject<'_>,
     ) -> Option<Box<Self>> {
         let Subject { call, path, tokens, subset, priority } = subject;
-        let api = Api::from_path(path).filter(|api| matches!(api, Api::ChatCompletions | Api::Completions))?;
+        let api = Api::from_path(path).filter(|api| is_told_apart(settings.connector, *api))?;
         let scan = call.scan()?;
         let prompts = if api == Api::Completions { scan.prompts(call.text()) } else { 0 };
-        let is_single = || prompts <= 1 && has_one_answer(call);
+        let is_single = || prompts <= 1 && asks_one_answer(api, call.text());
         let is_possible = match settings.connector {
-            KvConnector::Nixl => is_single() && can_transfer(call.text()),
-            KvConnector::LlmdSidecar => can_transfer(call.text()),
+            KvConnector::Nixl | KvConnector::Mooncake | KvConnector::TensorRtLlm => is_single() && can_transfer(api, call.text()),
+            KvConnector::LlmdSidecar => can_transfer(api, call.text()),
             KvConnector::Sglang => true,
         };
         let is_worth_it = is_possible && picked.uncached_tokens() >= u64::from(settings.min_uncached_tokens);
         let cluster = Arc::clone(cluster);
-        Some(Box::new(Self { settings, cluster, is_worth_it, tokens, subset, priority, prefilled: None, sidecars: None }))
+        Some(Box::new(Self { settings, cluster, api, is_worth_it, tokens, subset, priority, prefilled: None, sidecars: None }))
     }
 
     /// Whether another endpoint is to prefill for one of this role. SGLang's that decode alone never prefill.
     pub(super) fn is_remote(&self, role: EndpointRole) -> bool {
         match self.settings.connector {
             KvConnector::Sglang => self.must_be_remote(role),
-            KvConnector::Nixl | KvConnector::LlmdSidecar => self.is_worth_it,
+            _ => self.is_worth_it,
         }
     }
 
@@ -131,8 +133,14 @@ impl Plan {
     }
 }
 
-/// Whether a request asks for one answer. Another way to write the number may count as another number to an engine.
-fn has_one_answer(call: &ReadBody) -> bool {
-    let text = call.text();
-    ["n", "best_of"].into_iter().all(|name| member(text, name).is_none_or(|span| matches!(&text[span], b"1" | b"null")))
+/// Whether a protocol has members for the two parts of such requests.
+fn is_told_apart(connector: KvConnector, api: Api) -> bool {
+    match connector {
+        KvConnector::Nixl | KvConnector::Mooncake => {
+            matches!(api, Api::ChatCompletions | Api::Completions | Api::Responses | Api::Messages | Api::Generate)
+        }
+        KvConnector::Sglang | KvConnector::TensorRtLlm | KvConnector::LlmdSidecar => {
+            matches!(api, Api::ChatCompletions | Api::Completions)
+        }
+    }
 }

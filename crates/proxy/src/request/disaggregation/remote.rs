@@ -3,13 +3,14 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderValue, StatusCode, header};
-use pailou_ai::{CachedTokens, Pieces, ScanError, member};
+use pailou_ai::{Api, CachedTokens, Pieces, ScanError};
 use pailou_picker::{PickError, Picked};
 use pailou_snapshot::{Endpoint, KvConnector};
 use tokio::time::Instant;
 
 use super::{
     bodies,
+    handover::Handover,
     leg::{Leg, LegFailure, Why},
     plan::{Plan, Prefilled},
 };
@@ -61,8 +62,10 @@ impl Attempts<'_> {
         self.prefill_elsewhere(is_remote);
         let tried = match (is_remote, plan.settings.connector) {
             (false, _) => self.all_at_once(&plan, PrefillOutcome::Local, attempt, clocks, record).await,
-            (true, KvConnector::Nixl) => self.one_after_the_other(&mut plan, attempt, clocks, record).await,
-            (true, KvConnector::Sglang) => self.side_by_side(&plan, attempt, clocks, record).await,
+            (true, KvConnector::Nixl | KvConnector::TensorRtLlm) => {
+                self.one_after_the_other(&mut plan, attempt, clocks, record).await
+            }
+            (true, KvConnector::Sglang | KvConnector::Mooncake) => self.side_by_side(&plan, attempt, clocks, record).await,
             (true, KvConnector::LlmdSidecar) => self.by_sidecar(&mut plan, attempt, clocks, record).await,
         };
         self.target.plan = Some(plan);
@@ -77,7 +80,7 @@ impl Attempts<'_> {
     }
 
     /// The whole request at the endpoint that decodes.
-    async fn all_at_once(
+    pub(super) async fn all_at_once(
         &mut self,
         plan: &Plan,
         outcome: PrefillOutcome,
@@ -98,7 +101,7 @@ impl Attempts<'_> {
         self.attempt(attempt, clocks, record).await
     }
 
-    /// vLLM's protocol: the reply to the prefill says where the KV cache is.
+    /// NIXL's protocol and TensorRT-LLM's: the reply to the prefill says where the KV cache is.
     async fn one_after_the_other(&mut self, plan: &mut Plan, attempt: &Attempt, clocks: Clocks, record: &mut RequestLog) -> Tried {
         let prefilled = match plan.prefilled.take() {
             // Nothing is to be fetched where it was computed.
@@ -118,19 +121,14 @@ impl Attempts<'_> {
                 Err(Unprefilled::Ended(tried)) => return tried,
             },
         };
-        let (params, cached) = (prefilled.params.clone(), prefilled.cached);
-        if let Err(tried) = self.set_body(|call, target| bodies::nixl_decode(call, target, params)) {
+        if let Err(tried) = self.set_body(|call, target| prefilled.handover.decode_body(plan.api, call, target)) {
             return tried;
         }
+        let cached = prefilled.cached;
         match self.attempt(attempt, clocks, record).await {
             Tried::Answered(response) => {
-                let mut response = response.map_body(|body| PrefilledBody::after(body, cached));
-                // To vLLM's engine that decodes, all was cached.
-                let cached = cached.filter(|_| response.head.status == StatusCode::OK && is_plain(&response.head.headers));
-                if let Some(cached) = cached {
-                    response.edit.get_or_insert_default().cached_tokens = Some(CachedTokens::new(cached));
-                }
-                Tried::Answered(response)
+                let response = response.map_body(|body| PrefilledBody::after(body, cached));
+                Tried::Answered(counting_cached(response, plan.api, cached))
             }
             Tried::Failed(failed) => {
                 // The KV cache can be fetched once: by an endpoint that has not seen the request yet.
@@ -149,7 +147,12 @@ impl Attempts<'_> {
         record: &mut RequestLog,
     ) -> Result<Prefilled, Unprefilled> {
         let mut next = self.pick_prefill(plan, attempt).ok().flatten();
-        let body = self.make_body(bodies::nixl_prefill).map_err(Unprefilled::Ended)?;
+        let connector = plan.settings.connector;
+        let body = self.make_body(|call, target| match connector {
+            KvConnector::TensorRtLlm => bodies::tensorrt_llm_prefill(call, target),
+            _ => bodies::vllm_prefill(call, target, plan.api, bodies::NIXL_PARAMS),
+        });
+        let body = body.map_err(Unprefilled::Ended)?;
         let deadline = self.prefill_deadline(plan, clocks);
         for _ in 0..MAX_PREFILLS {
             let Some((there, picked)) = next.take().and_then(|picked| first_there(plan, picked)) else { break };
@@ -158,14 +161,13 @@ impl Attempts<'_> {
             let leg = self.leg((there, picked), body.clone(), deadline, record);
             let failure = match (Leg { keeps_reply: true, ..leg }).run().await {
                 Ok(reply) => {
-                    let params = member(&reply.body, "kv_transfer_params").map(|span| reply.body.slice(span));
-                    let Some(params) = params.filter(|params| params.starts_with(b"{")) else {
-                        tracing::debug!(endpoint = %name, "a reply to a prefill has no kv_transfer_params");
+                    let Some(handover) = Handover::of_reply(connector, &reply.body) else {
+                        tracing::debug!(endpoint = %name, "a reply to a prefill hands nothing over");
                         break;
                     };
                     self.count(plan, PrefillOutcome::Remote);
                     let cached = reply.usage.and_then(|usage| usage.cached_tokens);
-                    return Ok(Prefilled { params, cached, name, address });
+                    return Ok(Prefilled { handover, cached, name, address });
                 }
                 Err(failure) => failure,
             };
@@ -272,6 +274,16 @@ impl BackendResponse {
     }
 }
 
+/// The response with the number of cached tokens that the engine told that prefilled: to vLLM's that decodes, all was cached. Anthropic's form has
+/// no such number, but two that add up.
+pub(super) fn counting_cached(mut response: Box<BackendResponse>, api: Api, cached: Option<u64>) -> Box<BackendResponse> {
+    let is_readable = api != Api::Messages && response.head.status == StatusCode::OK && is_plain(&response.head.headers);
+    if let Some(cached) = cached.filter(|_| is_readable) {
+        response.edit.get_or_insert_default().cached_tokens = Some(CachedTokens::new(cached));
+    }
+    response
+}
+
 /// Address of the endpoint that decodes.
 fn socket(attempt: &Attempt) -> Option<SocketAddr> {
     attempt.endpoint().endpoint().address.socket()
@@ -288,7 +300,7 @@ pub(super) fn first_there(plan: &Plan, mut picked: Picked) -> Option<(Attempt, P
 }
 
 /// Whether the request's own time is up.
-fn is_over(clocks: Clocks) -> bool {
+pub(super) fn is_over(clocks: Clocks) -> bool {
     clocks.deadline.is_some_and(|deadline| deadline <= Instant::now())
 }
 

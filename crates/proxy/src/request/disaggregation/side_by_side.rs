@@ -1,23 +1,32 @@
-//! SGLang's protocol: the endpoint that prefills and the one that decodes get the same request at once.
+//! SGLang's protocol and Mooncake's: the endpoint that prefills and the one that decodes get the request at once.
 
 use std::{
     future::{Future, poll_fn},
+    net::SocketAddr,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Poll, ready},
 };
 
+use http::HeaderValue;
 use http_body::Body as _;
+use pailou_ai::Pieces;
+use pailou_picker::{PickError, Picked};
+use pailou_snapshot::KvConnector;
+use tokio::time::Instant;
 
 use super::{
-    bodies,
+    bodies::{self, MooncakeTransfer},
     leg::{Leg, LegFailure, PrefillFailure, PrefillReply, Why},
+    mooncake,
     plan::Plan,
-    remote::{MAX_PREFILLS, first_there, late_prefill, not_to_blame},
+    remote::{MAX_PREFILLS, counting_cached, first_there, is_over, late_prefill, not_to_blame},
 };
 use crate::{
     backend_body::BackendBody,
     cluster::{Attempt, AttemptOutcome},
     error::{Error, Flag},
+    headers,
     metrics::PrefillOutcome,
     prefilled_body::{PendingPrefill, PrefilledBody},
     relay::Clocks,
@@ -42,48 +51,94 @@ enum Begun {
     Failed(Failed),
 }
 
+/// Reason for which no prefill beside the decode came about.
+enum Unprefilled {
+    /// No endpoint could be picked.
+    NotPicked(PickError),
+    Late,
+    /// The last one failed, if there was any.
+    Failed(Option<LegFailure>),
+}
+
+/// Bodies of both parts.
+struct Parts {
+    prefill: Pieces,
+    decode: Pieces,
+    /// The data-parallel rank that is to prefill.
+    rank: Option<HeaderValue>,
+}
+
 impl Attempts<'_> {
-    /// Both parts at once, with another prefill if one fails.
+    /// Both parts at once, with another prefill if one fails. At last the endpoint that decodes prefills, if it can.
     pub(super) async fn side_by_side(&mut self, plan: &Plan, attempt: &Attempt, clocks: Clocks, record: &mut RequestLog) -> Tried {
-        let mut next = match self.pick_prefill(plan, attempt) {
-            Ok(picked) => picked,
-            Err(error) => {
-                self.count(plan, PrefillOutcome::Failed);
-                let error = Error::not_picked(error, &plan.cluster.key().endpoints);
-                return Tried::Failed(unsendable(error.with_detail("no endpoint that prefills is ready")));
-            }
+        let why = match self.prefill_beside(plan, attempt, clocks, record).await {
+            Ok(tried) => return tried,
+            Err(why) => why,
         };
+        let cannot = plan.must_be_remote(attempt.endpoint().endpoint().role);
+        if !cannot && !is_over(clocks) {
+            record.prefill_endpoint = None;
+            return self.all_at_once(plan, PrefillOutcome::Fallback, attempt, clocks, record).await;
+        }
+        self.count(plan, PrefillOutcome::Failed);
+        match why {
+            Unprefilled::NotPicked(error) => {
+                let error = Error::not_picked(error, &plan.cluster.key().endpoints);
+                Tried::Failed(unsendable(error.with_detail("no endpoint that prefills is ready")))
+            }
+            Unprefilled::Late => {
+                record.prefill_endpoint = None;
+                late_prefill(clocks)
+            }
+            Unprefilled::Failed(Some(LegFailure { response: Some(response), .. })) => Tried::Answered(response),
+            Unprefilled::Failed(last) => {
+                record.prefill_endpoint = None;
+                unprefilled(last.map_or_else(|| "there is no endpoint that prefills".to_owned(), |last| last.detail))
+            }
+        }
+    }
+
+    async fn prefill_beside(
+        &mut self,
+        plan: &Plan,
+        attempt: &Attempt,
+        clocks: Clocks,
+        record: &mut RequestLog,
+    ) -> Result<Tried, Unprefilled> {
+        let mut next = self.pick_prefill(plan, attempt).map_err(Unprefilled::NotPicked)?;
         let mut last = None;
         let deadline = self.prefill_deadline(plan, clocks);
         for _ in 0..MAX_PREFILLS {
             let Some((there, picked)) = next.take().and_then(|picked| first_there(plan, picked)) else { break };
-            let Some(address) = picked.endpoint().endpoint().address.socket() else { break };
-            let bootstrap = (address.ip(), plan.settings.bootstrap_port);
-            let body = match self.make_body(|call, target| bodies::sglang(call, target, bootstrap)) {
-                Ok(body) => body,
-                Err(tried) => return tried,
+            let ended = match self.parts(plan, &picked, deadline).await {
+                Ok(Ok(parts)) => {
+                    self.body.retarget(Some(parts.decode));
+                    let mut leg = self.leg((there, picked), parts.prefill, deadline, record);
+                    leg.outgoing.headers.extend(parts.rank.map(|rank| (headers::DATA_PARALLEL_RANK, rank)));
+                    self.both(plan, leg, attempt, clocks, record).await
+                }
+                Ok(Err(tried)) => return Ok(tried),
+                Err(why) => {
+                    record.prefill_endpoint = Some(Arc::clone(&picked.endpoint().endpoint().name));
+                    there.report(why.outcome());
+                    Err(PrefillFailure { why, picked: Some(picked) })
+                }
             };
-            self.body.retarget(Some(body.clone()));
-            let leg = self.leg((there, picked), body, deadline, record);
-            let failure = match self.both(leg, attempt, clocks, record).await {
+            let failure = match ended {
                 Ok(tried) => {
                     if tried.status().is_some_and(|status| status.is_success()) {
                         self.count(plan, PrefillOutcome::Remote);
                     }
-                    return tried;
+                    return Ok(tried);
                 }
                 Err(failure) => failure,
             };
             match failure.why {
                 Why::Refused(response) => {
                     self.count(plan, PrefillOutcome::Failed);
-                    return Tried::Answered(response);
+                    return Ok(Tried::Answered(response));
                 }
-                Why::Late => {
-                    self.count(plan, PrefillOutcome::Failed);
-                    record.prefill_endpoint = None;
-                    return late_prefill(clocks);
-                }
+                Why::Late => return Err(Unprefilled::Late),
                 Why::Failed(failed) => {
                     tracing::debug!(endpoint = ?record.prefill_endpoint, why = failed.detail, "a prefill failed");
                     let is_fault = failed.outcome != AttemptOutcome::Unknown;
@@ -92,18 +147,37 @@ impl Attempts<'_> {
                 }
             }
         }
-        self.count(plan, PrefillOutcome::Failed);
-        match last {
-            Some(LegFailure { response: Some(response), .. }) => Tried::Answered(response),
-            last => {
-                record.prefill_endpoint = None;
-                unprefilled(last.map_or_else(|| "there is no endpoint that prefills".to_owned(), |last| last.detail))
-            }
+        Err(Unprefilled::Failed(last))
+    }
+
+    /// Bodies for a prefill at this endpoint; the request's end where they cannot be made.
+    async fn parts(&self, plan: &Plan, picked: &Picked, deadline: Instant) -> Result<Result<Parts, Tried>, Why> {
+        let no_address =
+            || Why::Failed(LegFailure { detail: "it has no address".into(), outcome: AttemptOutcome::Unknown, response: None });
+        let address = picked.endpoint().endpoint().address.socket().ok_or_else(no_address)?;
+        let bootstrap = SocketAddr::new(address.ip(), plan.settings.bootstrap_port);
+        if plan.settings.connector == KvConnector::Sglang {
+            let body = self.make_body(|call, target| bodies::sglang(call, target, (bootstrap.ip(), bootstrap.port())));
+            return Ok(body.map(|body| Parts { prefill: body.clone(), decode: body, rank: None }));
         }
+        let (upstreams, timeouts) = (&self.connection.worker.upstreams, &self.route.entry.rule.policy.timeouts);
+        let engine = mooncake::ask(upstreams, &self.target.settings, timeouts, bootstrap, deadline).await?;
+        let transfer = MooncakeTransfer::new();
+        let [prefill, decode] = [transfer.prefill_params(), transfer.decode_params(&engine.id, bootstrap)];
+        let prefill = self.make_body(|call, target| bodies::vllm_prefill(call, target, plan.api, prefill));
+        let decode = self.make_body(|call, target| bodies::vllm_decode(call, target, plan.api, decode));
+        Ok(prefill.and_then(|prefill| Ok(Parts { prefill, decode: decode?, rank: Some(engine.rank) })))
     }
 
     /// Sends both parts. The decode is given up as soon as the prefill fails, which another prefill can make good until the decode's first data.
-    async fn both(&mut self, leg: Leg, attempt: &Attempt, clocks: Clocks, record: &RequestLog) -> Result<Tried, PrefillFailure> {
+    async fn both(
+        &mut self,
+        plan: &Plan,
+        leg: Leg,
+        attempt: &Attempt,
+        clocks: Clocks,
+        record: &RequestLog,
+    ) -> Result<Tried, PrefillFailure> {
         let mut prefill: Prefilling = Box::pin(leg.run());
         let mut ended = None;
         let tried = {
@@ -132,14 +206,20 @@ impl Attempts<'_> {
         if let (None, BackendBody::Direct(body)) = (ended, &mut response.body) {
             match begin(&mut prefill, body).await? {
                 Begun::Prefilled(cached) => ended = Some(cached),
+                // The prompt has been computed: the reply with what was cached of it is on its way.
+                Begun::Answering if plan.settings.connector == KvConnector::Mooncake => {
+                    ended = Some(prefill.as_mut().await.ok().and_then(|reply| cached_tokens(&reply)));
+                }
                 Begun::Answering => {}
                 Begun::Failed(failed) => return Ok(Tried::Failed(failed)),
             }
         }
-        Ok(Tried::Answered(response.map_body(|body| match ended {
+        let response = response.map_body(|body| match ended {
             Some(cached) => PrefilledBody::after(body, cached),
             None => PrefilledBody::beside(body, rest(prefill)),
-        })))
+        });
+        let cached = ended.flatten().filter(|_| plan.settings.connector == KvConnector::Mooncake);
+        Ok(Tried::Answered(counting_cached(response, plan.api, cached)))
     }
 }
 
