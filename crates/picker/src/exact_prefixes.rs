@@ -63,7 +63,7 @@ pub(crate) async fn prompt_tokens(
     runtime: &Handle,
     question: &TokenQuestion<'_>,
 ) -> Option<PromptTokens> {
-    let mut prompt = exact.tokenizer.tokens(question, runtime, |silent| engine(shared, question, silent)).await?;
+    let mut prompt = exact.tokenizer.tokens(question, runtime, |silent, model| engine(shared, question, (silent, model))).await?;
     if is_adapter(shared, exact, question.model) {
         prompt.set_adapter(question.model);
     }
@@ -71,17 +71,17 @@ pub(crate) async fn prompt_tokens(
 }
 
 /// The engine to ask.
-fn engine(shared: &Shared, question: &TokenQuestion<'_>, silent: &SilentEngines) -> Result<Engine, TokensOutcome> {
+fn engine(shared: &Shared, question: &TokenQuestion<'_>, silent: (&SilentEngines, u64)) -> Result<Engine, TokensOutcome> {
     let members = shared.members.load();
     let endpoint = choose(&members, question, silent)?;
     Ok(Engine { address: endpoint.address, kind: members.pool.runtime, transport: shared.transport.lock().clone() })
 }
 
-/// Any of the endpoints that a pick would choose among, but for those that were silent.
+/// Any of the endpoints that a pick would choose among, but for those that were silent, or have no tokenizer of the model with this key.
 pub(crate) fn choose<'a>(
     members: &'a Members,
     question: &TokenQuestion<'_>,
-    silent: &SilentEngines,
+    (silent, model): (&SilentEngines, u64),
 ) -> Result<&'a PoolEndpoint, TokensOutcome> {
     let now = Instant::now();
     let is_eligible = |endpoint: &PoolEndpoint| question.subset.is_none_or(|subset| subset.contains(&endpoint.address));
@@ -94,7 +94,7 @@ pub(crate) fn choose<'a>(
     if foremost.len() < 2 {
         return Err(TokensOutcome::Unneeded);
     }
-    foremost.retain(|endpoint| !silent.contains(endpoint.address, now));
+    foremost.retain(|endpoint| !silent.contains(endpoint.address, model, now));
     if foremost.is_empty() {
         return Err(TokensOutcome::StandingBack);
     }

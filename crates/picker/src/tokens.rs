@@ -1,17 +1,19 @@
 //! Tokens of prompts, as the engines of a pool compute them: what their KV events name.
 //!
 //! The picker has no tokenizer. It asks an engine of the pool (`POST /tokenize`, by connections as those for metrics), remembers the
-//! answer, and asks no more for a while where engines do not answer or answer wrong. A request waits for 50 ms at most; without tokens
-//! its cached prefixes are estimated.
+//! answer, and asks no more for a while where engines do not answer or answer wrong. A request waits for 50 ms at most, and not at all where
+//! all answers come later than that; without tokens its cached prefixes are estimated. Requests with one prompt share a question.
 
 mod answer_cache;
 mod asking;
 mod client;
 mod doubt;
+mod lateness;
 mod question_keys;
 mod silent;
 mod stand_back;
 mod template;
+mod under_way;
 
 use std::{
     borrow::Cow,
@@ -183,7 +185,7 @@ pub(crate) enum TokensOutcome {
     Malformed,
     /// Too many questions are under way.
     Busy,
-    /// Nothing is asked after failures in a row.
+    /// Nothing is asked after failures in a row, or awaited after late answers in a row.
     StandingBack,
     /// Answers for this model did not agree with the engine's own count.
     Doubted,
@@ -259,12 +261,12 @@ impl Default for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Tokens of a prompt. `engine` chooses the one to ask, should that be necessary.
+    /// Tokens of a prompt. `engine` chooses the one to ask, should that be necessary, for the model with a key.
     pub(crate) async fn tokens(
         &self,
         question: &TokenQuestion<'_>,
         runtime: &Handle,
-        engine: impl FnOnce(&SilentEngines) -> Result<Engine, TokensOutcome>,
+        engine: impl FnOnce(&SilentEngines, u64) -> Result<Engine, TokensOutcome>,
     ) -> Option<PromptTokens> {
         let found = self.find(question, runtime, engine).await;
         let outcome = found.as_ref().map_or_else(|outcome| *outcome, |found| found.outcome);
@@ -279,7 +281,7 @@ impl Tokenizer {
         &self,
         question: &TokenQuestion<'_>,
         runtime: &Handle,
-        engine: impl FnOnce(&SilentEngines) -> Result<Engine, TokensOutcome>,
+        engine: impl FnOnce(&SilentEngines, u64) -> Result<Engine, TokensOutcome>,
     ) -> Result<Found, TokensOutcome> {
         if question.cache_salt.is_some_and(|salt| salt.len() > MAX_SALT_BYTES) {
             return Err(TokensOutcome::Unsupported);
@@ -317,14 +319,17 @@ impl Tokenizer {
             pieces,
             urgency: if usable.is_some() { Urgency::Background } else { Urgency::Awaited },
         };
-        let asked = Asking::ask(&self.asking, ask, runtime, engine);
+        let asked = Asking::ask(&self.asking, ask, runtime, |silent| engine(silent, source.model));
         if let Some(((tokens, factor), known)) = earlier.zip(usable) {
             let total = (tokens.len() as f64 * factor) as usize;
             return Ok(Found { tokens, part: Some((known, total.max(known))), source: None, outcome: TokensOutcome::Continued });
         }
-        let answer = asked?;
-        let answer = timeout(REQUEST_TIMEOUT, answer).await.map_err(|_| TokensOutcome::Timeout)?;
-        let tokens = answer.unwrap_or(Err(TokensOutcome::Unreachable))?;
+        let mut answer = asked?;
+        if self.asking.lateness.lock().is_usual() {
+            return Err(TokensOutcome::StandingBack);
+        }
+        let answer = timeout(REQUEST_TIMEOUT, answer.wait()).await.map_err(|_| TokensOutcome::Timeout)?;
+        let tokens = answer?;
         Ok(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Answered })
     }
 

@@ -213,3 +213,28 @@ async fn the_picker_for_other_gateways_knows_prefixes_by_events_too() {
     }
     assert!(picker.metric(TOKENIZATIONS, &["result=\"answered\""]).await >= 1.0);
 }
+
+/// An engine without a tokenizer was asked for each prompt that was new.
+#[tokio::test]
+async fn engines_without_a_tokenizer_are_asked_once() {
+    let [a, b] = two(EventEncoding::Map).await;
+    let gateway = serve(&[&a, &b]).await;
+    for engine in [&a, &b] {
+        engine.faults().set([Fault::new(FaultKind::Status(404)).path("/tokenize")]);
+    }
+    let send = async |topic: usize| chat(&format!("topic {topic}"), 0).send(gateway.http()).await.status;
+    let mut topic = 0;
+    wait::within("both have answered", async {
+        while gateway.metric(TOKENIZATIONS, &["result=\"standing_back\""]).await == 0.0 {
+            assert_eq!(send(topic).await, 200);
+            topic += 1;
+        }
+    })
+    .await;
+    let requests = || a.stats().requests + b.stats().requests;
+    let before = requests();
+    for more in 0..8 {
+        assert_eq!(send(topic + more).await, 200);
+    }
+    assert_eq!(requests(), before + 8);
+}

@@ -1,21 +1,19 @@
 //! Questions under way.
 
-use std::{borrow::Cow, pin::pin, sync::Arc, time::Duration, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Duration, time::Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, oneshot},
-    time::{timeout, timeout_at},
-};
+use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 
 use super::{
     Engine, SilentEngines, Source, TokensOutcome,
     answer_cache::AnswerCache,
     client::{self, AskError, Client},
+    lateness::Lateness,
     stand_back::{QuestionEnd, StandBack},
     template::Templates,
+    under_way::{Asked, Pending, UnderWay},
 };
 
 /// How long an engine may take so that its answer is in time.
@@ -24,9 +22,6 @@ const IN_TIME_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 18_000 }
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 1 });
 /// Most questions under way.
 const MAX_QUESTIONS: usize = 16;
-
-/// Tokens, or why there are none.
-type Answer = Result<Arc<[u32]>, TokensOutcome>;
 
 /// A question to be asked.
 pub(super) struct Ask<'a> {
@@ -46,16 +41,6 @@ pub(super) enum Urgency {
     Background,
 }
 
-impl Urgency {
-    /// How long an answer is in time.
-    fn timeout(self) -> Duration {
-        match self {
-            Self::Awaited => IN_TIME_TIMEOUT,
-            Self::Background => ANSWER_TIMEOUT,
-        }
-    }
-}
-
 /// State of questions under way.
 #[derive(Default)]
 pub(super) struct Asking {
@@ -65,6 +50,8 @@ pub(super) struct Asking {
     pub(super) silent: Mutex<SilentEngines>,
     pub(super) stand_back: Mutex<StandBack>,
     pub(super) templates: Mutex<Templates>,
+    pub(super) lateness: Mutex<Lateness>,
+    under_way: UnderWay,
 }
 
 pub(super) struct Questions(Arc<Semaphore>);
@@ -87,53 +74,50 @@ impl Questions {
 }
 
 impl Asking {
-    /// Asks an engine. An answer that comes too late for its request is kept for others, and compared with the earlier turn of its
-    /// conversation.
+    /// Asks an engine, unless the same question is under way. An answer that comes too late for its request is kept for others, and compared
+    /// with the earlier turn of its conversation.
     pub(super) fn ask(
         asking: &Arc<Self>,
         ask: Ask<'_>,
         runtime: &Handle,
         engine: impl FnOnce(&SilentEngines) -> Result<Engine, TokensOutcome>,
-    ) -> Result<oneshot::Receiver<Answer>, TokensOutcome> {
+    ) -> Result<Pending, TokensOutcome> {
+        if let Some(pending) = asking.under_way.join(ask.source.question) {
+            return Ok(pending);
+        }
         let Ok(permit) = asking.questions.0.clone().try_acquire_owned() else { return Err(TokensOutcome::Busy) };
         let engine = engine(&asking.silent.lock())?;
         let path = client::path(engine.kind).ok_or(TokensOutcome::Unsupported)?;
         // The last of all: what is not asked is no probe.
         let question = asking.stand_back.lock().begin(Instant::now()).ok_or(TokensOutcome::StandingBack)?;
-        let (sender, receiver) = oneshot::channel();
-        let mut sender = Some(sender);
-        let mut send = move |answer: Answer| sender.take().map(|sender| sender.send(answer));
         let Ask { source, earlier, pieces, urgency } = ask;
+        let (asked, pending) = Asked::begin(&asking.under_way, source.question);
         let (asking, body) = (Arc::clone(asking), Bytes::from(pieces.concat()));
         runtime.spawn(async move {
-            let end_of_time = tokio::time::Instant::now() + ANSWER_TIMEOUT;
-            let mut ask = pin!(asking.client.ask(engine.address, path, engine.transport, body));
-            let in_time = timeout(urgency.timeout(), &mut ask).await;
-            let is_late = in_time.is_err();
-            let answer = match in_time {
-                Ok(answer) => answer,
-                Err(_) => {
-                    send(Err(TokensOutcome::Timeout));
-                    timeout_at(end_of_time, ask).await.unwrap_or(Err(AskError::Timeout))
-                }
-            };
+            let begun = tokio::time::Instant::now();
+            let answer = timeout(ANSWER_TIMEOUT, asking.client.ask(engine.address, path, engine.transport, body)).await;
+            let answer = answer.unwrap_or(Err(AskError::Timeout));
+            let is_late = begun.elapsed() > IN_TIME_TIMEOUT;
             let end = match &answer {
-                Ok(_) if is_late => QuestionEnd::Neutral,
+                Ok(_) if is_late && urgency == Urgency::Awaited => QuestionEnd::Neutral,
                 Ok(_) => QuestionEnd::Success,
-                Err(AskError::Refused) => QuestionEnd::Neutral,
+                Err(AskError::Refused | AskError::Missing) => QuestionEnd::Neutral,
                 Err(_) => QuestionEnd::Failure,
             };
             let now = Instant::now();
             asking.stand_back.lock().end(question, end, now);
-            if answer == Err(AskError::Timeout) {
-                asking.silent.lock().add(engine.address, now);
+            match &answer {
+                Ok(_) => asking.lateness.lock().answered(is_late),
+                Err(AskError::Timeout) => asking.silent.lock().add(engine.address, now),
+                Err(AskError::Missing) => asking.silent.lock().add_missing(engine.address, source.model, now),
+                Err(_) => {}
             }
             let answer = answer.map_err(outcome).map(Arc::from);
             answer.iter().for_each(|tokens| asking.keep(source, earlier.as_deref(), tokens));
             drop(permit);
-            send(answer);
+            asked.end(answer);
         });
-        Ok(receiver)
+        Ok(pending)
     }
 
     fn keep(&self, source: Source, earlier: Option<&[u32]>, tokens: &Arc<[u32]>) {
@@ -147,7 +131,7 @@ impl Asking {
 fn outcome(error: AskError) -> TokensOutcome {
     match error {
         AskError::Unreachable => TokensOutcome::Unreachable,
-        AskError::Refused | AskError::Failed => TokensOutcome::Status,
+        AskError::Refused | AskError::Missing | AskError::Failed => TokensOutcome::Status,
         AskError::Malformed => TokensOutcome::Malformed,
         AskError::Timeout => TokensOutcome::Timeout,
     }

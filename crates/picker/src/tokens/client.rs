@@ -27,6 +27,8 @@ pub(super) enum AskError {
     Unreachable,
     /// The engine does not take this question (4xx): others it may.
     Refused,
+    /// The engine has no tokenizer, or none of this model (404, 405).
+    Missing,
     /// The engine takes none (5xx), or none without a credential (401, 403).
     Failed,
     Malformed,
@@ -35,8 +37,12 @@ pub(super) enum AskError {
 
 impl AskError {
     fn of(status: StatusCode) -> Self {
-        let is_refused = !status.is_server_error() && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        if is_refused { Self::Refused } else { Self::Failed }
+        match status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Self::Missing,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Failed,
+            status if status.is_server_error() => Self::Failed,
+            _ => Self::Refused,
+        }
     }
 }
 

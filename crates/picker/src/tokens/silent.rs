@@ -1,32 +1,50 @@
-//! Engines that did not answer.
+//! Engines that did not answer, and those that have no tokenizer.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
 /// How long an engine is not asked after it was silent: the others of its pool are.
 const SILENT_BACKOFF: Duration = Duration::from_secs(5);
-/// Most engines that are remembered.
+/// How long an engine is not asked for a model's tokens after it has said that it has no such tokenizer.
+const MISSING_BACKOFF: Duration = Duration::from_secs(60);
+/// Most engines that are remembered as silent, and most pairs of an engine and a model.
 const MAX_ENGINES: usize = 256;
+const MAX_MISSING: usize = 1024;
 
 /// Engines that are not asked for a while, and until when.
 #[derive(Debug, Default)]
-pub(crate) struct SilentEngines(HashMap<SocketAddr, Instant>);
+pub(crate) struct SilentEngines {
+    silent: HashMap<SocketAddr, Instant>,
+    /// By the key of a model's name, which clients choose.
+    missing: HashMap<(SocketAddr, u64), Instant>,
+}
 
 impl SilentEngines {
-    /// Whether an engine is not to be asked.
-    pub(crate) fn contains(&self, engine: SocketAddr, now: Instant) -> bool {
-        self.0.get(&engine).is_some_and(|until| now < *until)
+    /// Whether an engine is not to be asked for tokens of the model with this key.
+    pub(crate) fn contains(&self, engine: SocketAddr, model: u64, now: Instant) -> bool {
+        let is_until = |until: Option<&Instant>| until.is_some_and(|until| now < *until);
+        is_until(self.silent.get(&engine)) || is_until(self.missing.get(&(engine, model)))
     }
 
     /// An engine did not answer.
     pub(super) fn add(&mut self, engine: SocketAddr, now: Instant) {
-        self.0.retain(|_, until| now < *until);
-        if self.0.len() < MAX_ENGINES {
-            self.0.insert(engine, now + SILENT_BACKOFF);
-        }
+        remember(&mut self.silent, engine, MAX_ENGINES, now, SILENT_BACKOFF);
+    }
+
+    /// An engine has no tokenizer, or none of this model.
+    pub(super) fn add_missing(&mut self, engine: SocketAddr, model: u64, now: Instant) {
+        remember(&mut self.missing, (engine, model), MAX_MISSING, now, MISSING_BACKOFF);
+    }
+}
+
+fn remember<K: Eq + Hash>(map: &mut HashMap<K, Instant>, key: K, most: usize, now: Instant, backoff: Duration) {
+    map.retain(|_, until| now < *until);
+    if map.len() < most {
+        map.insert(key, now + backoff);
     }
 }
 
@@ -39,11 +57,21 @@ mod tests {
         let (mut silent, now) = (SilentEngines::default(), Instant::now());
         let engine = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         (0..1000).for_each(|port| silent.add(engine(port), now));
-        assert_eq!(silent.0.len(), MAX_ENGINES);
-        assert!(silent.contains(engine(0), now) && !silent.contains(engine(1000), now));
+        assert_eq!(silent.silent.len(), MAX_ENGINES);
+        assert!(silent.contains(engine(0), 7, now) && !silent.contains(engine(1000), 7, now));
         let later = now + SILENT_BACKOFF;
-        assert!(!silent.contains(engine(0), later));
+        assert!(!silent.contains(engine(0), 7, later));
         silent.add(engine(1000), later);
-        assert_eq!((silent.0.len(), silent.contains(engine(1000), later)), (1, true));
+        assert_eq!((silent.silent.len(), silent.contains(engine(1000), 7, later)), (1, true));
+    }
+
+    #[test]
+    fn an_engine_without_a_models_tokenizer_is_asked_for_others() {
+        let (mut silent, now) = (SilentEngines::default(), Instant::now());
+        let engine = SocketAddr::from(([127, 0, 0, 1], 1));
+        (0..5000).for_each(|model| silent.add_missing(engine, model, now));
+        assert_eq!(silent.missing.len(), MAX_MISSING);
+        assert!(silent.contains(engine, 0, now) && !silent.contains(engine, 5000, now));
+        assert!(!silent.contains(engine, 0, now + MISSING_BACKOFF));
     }
 }

@@ -127,7 +127,8 @@ async fn failures_have_their_reasons_and_end_questions() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let members = setup.state.members();
-    let is_silent = |host: usize| setup.state.exact().tokenizer.silent().contains(members.endpoints[host].address, Instant::now());
+    let is_silent =
+        |host: usize| setup.state.exact().tokenizer.silent().contains(members.endpoints[host].address, 7, Instant::now());
     assert!(is_silent(0) != is_silent(1), "the one that was asked");
     assert_eq!(setup.tokens("4", None).await, None);
     let counts = ["status", "malformed", "timeout", "standing_back"].map(|outcome| setup.count(outcome));
@@ -137,7 +138,7 @@ async fn failures_have_their_reasons_and_end_questions() {
 #[tokio::test]
 async fn questions_that_an_engine_refuses_do_not_end_those_of_others() {
     let setup = Setup::new().await;
-    for (place, status) in ["400 Bad Request", "404 Not Found", "422 Unprocessable", "413 Too Large"].iter().enumerate() {
+    for (place, status) in ["400 Bad Request", "429 Too Many", "422 Unprocessable", "413 Too Large"].iter().enumerate() {
         assert_eq!(setup.tokens(&place.to_string(), Some(&answer(status, "{}"))).await, None);
     }
     let body = answer("200 OK", r#"{"count": 1, "tokens": [7]}"#);
@@ -163,6 +164,56 @@ async fn a_late_answer_counts_for_requests_to_come_and_ends_no_questions() {
         assert_eq!(setup.tokens(&prompt, None).await, Some(vec![7]));
     }
     assert_eq!((setup.count("timeout"), setup.count("remembered"), setup.count("standing_back")), (4, 4, 0));
+}
+
+/// Each prompt that was new waited for 50 ms in vain.
+#[tokio::test]
+async fn where_all_answers_are_late_requests_do_not_wait_and_still_learn() {
+    let setup = Setup::new().await;
+    let asking = &setup.state.exact().tokenizer.asking;
+    (0..8).for_each(|_| asking.lateness.lock().answered(true));
+    let body = answer("200 OK", r#"{"count": 1, "tokens": [7]}"#);
+    assert_eq!(setup.tokens("1", None).await, None, "the engine is silent, and nobody waits");
+    let mut asked = setup.next_question().await;
+    asked.write_all(body.as_bytes()).await.expect("a connection");
+    while asking.questions.are_under_way() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(setup.tokens("1", None).await, Some(vec![7]));
+    // That one was in time.
+    assert_eq!(setup.tokens("2", Some(&body)).await, Some(vec![7]));
+    assert_eq!(["standing_back", "remembered", "answered"].map(|outcome| setup.count(outcome)), [1; 3]);
+}
+
+#[tokio::test]
+async fn requests_with_one_prompt_share_a_question() {
+    let setup = Setup::new().await;
+    let body = answer("200 OK", r#"{"count": 1, "tokens": [7]}"#);
+    // One connection is answered; a second question would wait for ever.
+    let (one, other) = tokio::join!(setup.tokens("1", Some(&body)), async {
+        while !setup.state.exact().tokenizer.asking.questions.are_under_way() {
+            tokio::task::yield_now().await;
+        }
+        setup.tokens("1", None).await
+    });
+    assert_eq!((one, other), (Some(vec![7]), Some(vec![7])));
+    assert_eq!(setup.count("answered"), 2);
+}
+
+#[tokio::test]
+async fn an_engine_without_a_tokenizer_is_asked_once_for_a_model() {
+    let setup = Setup::new().await;
+    for prompt in ["1", "2"] {
+        assert_eq!(setup.tokens(prompt, Some(&answer("404 Not Found", "{}"))).await, None);
+    }
+    assert_eq!(setup.tokens("3", None).await, None, "neither of the two has one");
+    assert_eq!((setup.count("status"), setup.count("standing_back")), (2, 1));
+    // Another model may have one.
+    let model = setup.state.exact().tokenizer.key_of_model("other");
+    let members = setup.state.members();
+    let exact = setup.state.exact();
+    let silent = exact.tokenizer.silent();
+    assert!(!silent.contains(members.endpoints[0].address, model, Instant::now()));
 }
 
 #[tokio::test]
@@ -202,7 +253,7 @@ async fn engines_are_asked_that_the_request_may_go_to() {
         let question = TokenQuestion { subset, avoided, ..TokenQuestion::default() };
         let exact = setup.state.exact();
         let silent = exact.tokenizer.silent();
-        let engines = (0..100).map(|_| choose(&members, &question, &silent).map(|endpoint| endpoint.address));
+        let engines = (0..100).map(|_| choose(&members, &question, (&silent, 7)).map(|endpoint| endpoint.address));
         let found: Result<std::collections::BTreeSet<SocketAddr>, TokensOutcome> = engines.collect();
         found.map(|found| found.into_iter().collect::<Vec<_>>())
     };
