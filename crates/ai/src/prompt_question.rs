@@ -1,7 +1,10 @@
 //! The prompt of a request as its engine's tokenizer is to read it: the body of vLLM's `POST /tokenize`.
 
+mod other_forms;
+
 use std::{borrow::Cow, ops::Range};
 
+use self::other_forms::Chat;
 use crate::{
     Api,
     document::{Document, Members},
@@ -37,15 +40,20 @@ pub enum PromptQuestion<'a> {
         body: Vec<Cow<'a, [u8]>>,
         /// Places in the prompt where each of a chat's messages ends.
         message_ends: Vec<usize>,
+        /// The request is of another form, and the chat is what the engine is expected to make of it.
+        is_converted: bool,
     },
     /// The request itself gives its prompt in tokens.
     Given(Vec<u32>),
 }
 
 impl<'a> PromptQuestion<'a> {
-    /// The prompt of a body that was scanned, for a model of this name. `None`: the tokenizer would not give the prompt's tokens, because it is
-    /// another API, there are several prompts, or there are images, sounds, documents or settings in it that the tokenizer does not know.
+    /// The prompt of a body that was scanned, for a model of this name: of the Responses API and Anthropic Messages as a chat. `None`: the
+    /// tokenizer would not give the prompt's tokens, because it is another API, there are several prompts, or there are images, sounds, documents or settings in it that the tokenizer does not know.
     pub fn new(api: Api, body: &'a [u8], model: &str) -> Option<Self> {
+        if matches!(api, Api::Responses | Api::Messages) {
+            return Self::converted(Chat::new(api, body)?, model);
+        }
         let mut members = PromptMembers { body, wanted: wanted(api)?, found: Vec::new(), opens_answer: None, is_foreign: false };
         Document::default().read(body, true, &mut members).ok()?;
         if members.is_foreign {
@@ -63,7 +71,15 @@ impl<'a> PromptQuestion<'a> {
         } else {
             Vec::new()
         };
-        Some(Self::Ask { body: members.question(api, model), message_ends })
+        Some(Self::Ask { body: members.question(api, model), message_ends, is_converted: false })
+    }
+
+    fn converted(chat: Chat, model: &str) -> Option<Self> {
+        let mut start = b"{\"model\":".to_vec();
+        json::push_string(&mut start, model);
+        let [messages, end] = [&b",\"messages\":"[..], b",\"add_generation_prompt\":true}"].map(Cow::Borrowed);
+        let body = vec![Cow::Owned(start), messages, Cow::Owned(chat.messages), end];
+        Some(Self::Ask { body, message_ends: chat.ends, is_converted: true })
     }
 }
 
@@ -172,7 +188,7 @@ mod tests {
         let first = r#"{"role": "user", "content": [{"type": "text", "text": "a \\\" ]}"}]}"#;
         let body = format!(r#"{{"tools": [], "messages": [{first}, {{"role": "assistant"}}]}}"#);
         let question = PromptQuestion::new(Api::ChatCompletions, body.as_bytes(), "qwen").expect("a chat");
-        let PromptQuestion::Ask { body, message_ends } = question else { panic!("{question:?}") };
+        let PromptQuestion::Ask { body, message_ends, is_converted: false } = question else { panic!("{question:?}") };
         assert!(body[2].starts_with(b"[{\"role\""), "the prompt comes third");
         assert_eq!(message_ends, [1 + first.len(), body[2].len() - 1]);
     }
@@ -205,5 +221,16 @@ mod tests {
             assert_eq!(question(Api::Completions, body), None, "{body}");
         }
         assert_eq!(question(Api::Embeddings, r#"{"input": "a"}"#), None);
+    }
+
+    #[test]
+    fn other_forms_are_asked_for_as_the_chat_that_they_are() {
+        let expected = json(
+            r#"{"model": "tuned \"1\"", "messages": [{"role": "system", "content": "b"}, {"role": "user", "content": "a"}],
+            "add_generation_prompt": true}"#,
+        );
+        assert_eq!(question(Api::Responses, r#"{"input": "a", "instructions": "b"}"#), expected);
+        assert_eq!(question(Api::Messages, r#"{"messages": [{"role": "user", "content": "a"}], "system": "b"}"#), expected);
+        assert_eq!(question(Api::Messages, r#"{"messages": [], "tools": [{}]}"#), None);
     }
 }

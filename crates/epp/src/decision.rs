@@ -141,7 +141,9 @@ async fn prompt_tokens(
     let path = request.path.split('?').next().unwrap_or_default();
     let form = Api::from_path(path).and_then(|api| PromptQuestion::new(api, text, model));
     let prompt = match &form {
-        Some(PromptQuestion::Ask { body, message_ends }) => PromptForm::Body { pieces: body, message_ends },
+        Some(PromptQuestion::Ask { body, message_ends, is_converted }) => {
+            PromptForm::Body { pieces: body, message_ends, is_converted: *is_converted }
+        }
         Some(PromptQuestion::Given(tokens)) => PromptForm::Tokens(tokens),
         None => PromptForm::Other,
     };

@@ -70,6 +70,8 @@ pub enum PromptForm<'a> {
         pieces: &'a [Cow<'a, [u8]>],
         /// Places in the prompt where each of a chat's messages ends.
         message_ends: &'a [usize],
+        /// It is what an engine is expected to make of a request in another form: doubts about it concern such requests alone.
+        is_converted: bool,
     },
     /// In tokens.
     Tokens(&'a [u32]),
@@ -105,6 +107,7 @@ struct Found {
 #[derive(Clone, Copy, Debug)]
 struct Source {
     question: u128,
+    /// The model's key; another one for requests in other forms.
     model: u64,
 }
 
@@ -286,18 +289,18 @@ impl Tokenizer {
         if question.cache_salt.is_some_and(|salt| salt.len() > MAX_SALT_BYTES) {
             return Err(TokensOutcome::Unsupported);
         }
-        let (pieces, message_ends) = match question.prompt {
+        let (pieces, message_ends, is_converted) = match question.prompt {
             PromptForm::Tokens(tokens) if !tokens.is_empty() => {
                 return Ok(Found { tokens: tokens.into(), part: None, source: None, outcome: TokensOutcome::Given });
             }
-            PromptForm::Body { pieces, message_ends } => (pieces, message_ends),
+            PromptForm::Body { pieces, message_ends, is_converted } => (pieces, message_ends, is_converted),
             _ => return Err(TokensOutcome::Unsupported),
         };
         if pieces.iter().map(|piece| piece.len()).sum::<usize>() > MAX_QUESTION_BYTES {
             return Err(TokensOutcome::Unsupported);
         }
         let keys = QuestionKeys::new(self.seed, pieces, message_ends);
-        let source = Source { question: keys.whole, model: self.key_of_model(question.model) };
+        let source = Source { question: keys.whole, model: self.key_of_model(question.model) ^ u64::from(is_converted) };
         let now = Instant::now();
         if self.doubts.lock().is_doubted(source.model, now) {
             return Err(TokensOutcome::Doubted);

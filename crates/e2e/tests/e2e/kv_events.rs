@@ -6,7 +6,7 @@ use pailou_e2e::client::{CHAT, Call};
 use pailou_e2e::gateway::{Gateway, Setup};
 use pailou_e2e::picker::Picker;
 use pailou_e2e::{address::loopback, objects, wait};
-use pailou_sim::{Config, EventEncoding, Fault, FaultKind, KvEvents, Sim};
+use pailou_sim::{Config, EventEncoding, Fault, FaultKind, KvEvents, OffloadLimits, Sim};
 use serde_json::{Value, json};
 
 use crate::support::{everything_to, ip, pool_of};
@@ -15,10 +15,15 @@ const TOKENIZATIONS: &str = "pailou_prompt_tokenizations";
 
 /// An engine that publishes its blocks, on the ports that the pool names.
 async fn publishing(name: &str, address: Ipv4Addr, encoding: EventEncoding) -> Sim {
+    publishing_with(name, address, encoding, |config| config).await
+}
+
+/// The same as `change` has it.
+async fn publishing_with(name: &str, address: Ipv4Addr, encoding: EventEncoding, change: impl FnOnce(Config) -> Config) -> Sim {
     let at = |port| SocketAddr::from((address, port));
     let events = KvEvents { listen: at(5557), replay_listen: Some(at(5558)), encoding, topic: format!("kv@{address}@qwen") };
     let config = Config { listen: at(8000), kv_events: Some(events), ..Config::new(name, ["qwen"]).instant() };
-    Sim::start(config).await.expect("the addresses are free")
+    Sim::start(change(config)).await.expect("the addresses are free")
 }
 
 async fn two(encoding: EventEncoding) -> [Sim; 2] {
@@ -70,10 +75,15 @@ async fn compute(engine: &Sim, topic: &str, gateway: &Gateway) {
 
 /// Requests with this beginning go to this engine. The first may come before its tokens are there, on a busy machine.
 async fn draws(gateway: SocketAddr, topic: &str, engine: &str) {
+    draws_by(gateway, engine, |question| chat(topic, question)).await;
+}
+
+/// The same of requests in any form.
+async fn draws_by(gateway: SocketAddr, engine: &str, call: impl Fn(usize) -> Call) {
     let mut in_a_row = 0;
     let drawn = async {
         for question in 1.. {
-            let reply = chat(topic, question).send(gateway).await;
+            let reply = call(question).send(gateway).await;
             assert_eq!(reply.status, 200, "{}", reply.text());
             in_a_row = if reply.server() == engine { in_a_row + 1 } else { 0 };
             if in_a_row == 8 {
@@ -81,7 +91,7 @@ async fn draws(gateway: SocketAddr, topic: &str, engine: &str) {
             }
         }
     };
-    wait::within(&format!("requests about {topic} go to {engine}"), drawn).await;
+    wait::within(&format!("requests go to {engine}"), drawn).await;
 }
 
 #[tokio::test]
@@ -237,4 +247,61 @@ async fn engines_without_a_tokenizer_are_asked_once() {
         assert_eq!(send(topic + more).await, 200);
     }
     assert_eq!(requests(), before + 8);
+}
+
+/// Each API's form of one conversation is one prompt to an engine.
+#[tokio::test]
+async fn a_prefix_draws_requests_of_other_forms_too() {
+    let [a, b] = two(EventEncoding::Map).await;
+    let gateway = serve(&[&a, &b]).await;
+    for (topic, engine, name) in [("gates", &b, "b"), ("bridges", &a, "a"), ("towers", &b, "b")] {
+        compute(engine, topic, &gateway).await;
+        let system = format!("{topic}: {}", "what the model is to know. ".repeat(80));
+        let message = |question: usize| {
+            let blocks = json!([{"type": "text", "text": format!("question {question} in blocks")}]);
+            json!({
+                "model": "qwen", "max_tokens": 1, "system": [{"type": "text", "text": system}],
+                "messages": [{"role": "user", "content": blocks}],
+            })
+        };
+        draws_by(gateway.http(), name, |question| Call::json("/v1/messages", message(question).to_string())).await;
+        let response = |question: usize| {
+            let input = format!("question {question} as input");
+            json!({"model": "qwen", "max_output_tokens": 1, "instructions": system, "input": input})
+        };
+        draws_by(gateway.http(), name, |question| Call::json("/v1/responses", response(question).to_string())).await;
+    }
+    assert!(gateway.metric(TOKENIZATIONS, &["result=\"answered\""]).await >= 1.0);
+    assert_eq!(gateway.metric(TOKENIZATIONS, &["result=\"unsupported\""]).await, 0.0);
+    assert_eq!(gateway.metric("pailou_prompt_token_mismatches", &[]).await, 0.0);
+}
+
+/// A block that its engine has in slower memory is worth more than one that no engine has.
+#[tokio::test]
+async fn what_has_left_the_gpu_for_slower_memory_draws_requests_still() {
+    let limits = OffloadLimits { cpu_blocks: 100, disk_blocks: 1000, load_us_per_token: 0.0 };
+    let small = |config: Config| Config { num_blocks: 60, kv_offload: Some(limits), ..config };
+    let a = publishing_with("a", loopback(), EventEncoding::Map, small).await;
+    let b = publishing_with("b", loopback(), EventEncoding::Map, small).await;
+    let gateway = serve(&[&a, &b]).await;
+    let answered = async || gateway.metric(TOKENIZATIONS, &["result=\"answered\""]).await;
+    for round in 0.. {
+        let topic = format!("gates {round}");
+        compute(&a, &topic, &gateway).await;
+        for other in 0..6 {
+            compute(&a, &format!("other {round} {other}"), &gateway).await;
+        }
+        // By now it is on the disk alone. On a busy machine its tokens may come too late.
+        let before = answered().await;
+        let reply = chat(&topic, 1).send(gateway.http()).await;
+        if answered().await > before {
+            assert_eq!(reply.server(), "a");
+            let cached = reply.json()["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64();
+            assert!(cached > Some(400), "{}", reply.text());
+            break;
+        }
+    }
+    for unread in ["unknown", "malformed"] {
+        assert_eq!(gateway.metric("pailou_kv_events", &[&format!("result=\"{unread}\"")]).await, 0.0);
+    }
 }

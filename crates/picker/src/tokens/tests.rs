@@ -39,7 +39,7 @@ impl Setup {
         let question = TokenQuestion {
             model: "qwen",
             cache_salt: Some("tenant"),
-            prompt: PromptForm::Body { pieces: &pieces, message_ends: &[] },
+            prompt: PromptForm::Body { pieces: &pieces, message_ends: &[], is_converted: false },
             ..TokenQuestion::default()
         };
         let asked = self.state.prompt_tokens(&question);
@@ -102,7 +102,7 @@ async fn an_answer_is_remembered_until_the_engine_counts_otherwise() {
     let exact = setup.state.exact();
     let asked = TokenQuestion {
         model: "qwen",
-        prompt: PromptForm::Body { pieces: &pieces("\"a\""), message_ends: &[] },
+        prompt: PromptForm::Body { pieces: &pieces("\"a\""), message_ends: &[], is_converted: false },
         ..TokenQuestion::default()
     };
     for counted in [3, 4] {
@@ -284,7 +284,13 @@ async fn prompts_in_tokens_or_of_other_forms_are_not_asked_for() {
     drop(held);
     assert!(setup.state.prompt_tokens(&question(PromptForm::Other)).await.is_none());
     let long = [Cow::Owned(vec![b' '; MAX_QUESTION_BYTES + 1])];
-    assert!(setup.state.prompt_tokens(&question(PromptForm::Body { pieces: &long, message_ends: &[] })).await.is_none());
+    assert!(
+        setup
+            .state
+            .prompt_tokens(&question(PromptForm::Body { pieces: &long, message_ends: &[], is_converted: false }))
+            .await
+            .is_none()
+    );
     let salt = "s".repeat(MAX_SALT_BYTES + 1);
     let salted = TokenQuestion { cache_salt: Some(&salt), ..question(PromptForm::Tokens(&[7, 8])) };
     assert!(setup.state.prompt_tokens(&salted).await.is_none());
@@ -293,6 +299,27 @@ async fn prompts_in_tokens_or_of_other_forms_are_not_asked_for() {
     assert!(setup.state.wants_tokens());
     setup.state.update(pool, &[]);
     assert!(!setup.state.wants_tokens());
+}
+
+/// What engines make of other forms is a guess: a wrong one must not cost chats their tokens.
+#[tokio::test]
+async fn doubts_about_other_forms_leave_chats_alone() {
+    let setup = Setup::new().await;
+    let exact = setup.state.exact();
+    let body = answer("200 OK", r#"{"count": 1, "tokens": [7]}"#);
+    for prompt in ["1", "2", "3"] {
+        assert_eq!(setup.tokens(prompt, Some(&body)).await, Some(vec![7]));
+        let pieces = pieces(prompt);
+        let form = PromptForm::Body { pieces: &pieces, message_ends: &[], is_converted: true };
+        let question = TokenQuestion { model: "qwen", prompt: form, ..TokenQuestion::default() };
+        let tokens = setup.state.prompt_tokens(&question).await.expect("remembered");
+        exact.tokenizer.verify(tokens.asked().expect("an answer"), 9);
+    }
+    let pieces = pieces("4");
+    let form = PromptForm::Body { pieces: &pieces, message_ends: &[], is_converted: true };
+    assert!(setup.state.prompt_tokens(&TokenQuestion { model: "qwen", prompt: form, ..TokenQuestion::default() }).await.is_none());
+    assert_eq!(setup.tokens("5", Some(&body)).await, Some(vec![7]));
+    assert_eq!(setup.count("doubted"), 1);
 }
 
 #[test]
@@ -328,7 +355,7 @@ async fn a_turn_is_known_by_the_one_before_it_once_that_was_verified() {
     let pieces = pieces(&prompt);
     let question = TokenQuestion {
         model: "qwen",
-        prompt: PromptForm::Body { pieces: &pieces, message_ends: &ends },
+        prompt: PromptForm::Body { pieces: &pieces, message_ends: &ends, is_converted: false },
         ..TokenQuestion::default()
     };
     let tokens = setup.state.prompt_tokens(&question).await.expect("those of the earlier turn");

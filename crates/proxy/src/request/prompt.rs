@@ -40,7 +40,9 @@ impl<'a> TokenPool<'a> {
         let model = target_model.as_deref().unwrap_or(asked);
         let form = Api::from_path(outgoing.path()).and_then(|api| PromptQuestion::new(api, call.text(), model));
         let prompt = match &form {
-            Some(PromptQuestion::Ask { body, message_ends }) => PromptForm::Body { pieces: body, message_ends },
+            Some(PromptQuestion::Ask { body, message_ends, is_converted }) => {
+                PromptForm::Body { pieces: body, message_ends, is_converted: *is_converted }
+            }
             Some(PromptQuestion::Given(tokens)) => PromptForm::Tokens(tokens),
             None => PromptForm::Other,
         };
