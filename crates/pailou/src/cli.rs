@@ -34,7 +34,7 @@ pub(crate) use picker::{MetricsScheme, PickerArgs};
 pub(crate) use proxy::ProxyArgs;
 pub(crate) use receipts::ReceiptArgs;
 pub(crate) use serve::{ServeArgs, ServingArgs};
-pub(crate) use sim::{Connector, CostArgs, Dialect, Encoding, KvEventsArgs, KvTransferArgs, Role, SimArgs};
+pub(crate) use sim::{Connector, CostArgs, Dialect, Encoding, KvEventsArgs, KvOffloadArgs, KvTransferArgs, Role, SimArgs};
 pub(crate) use top::TopArgs;
 pub(crate) use value::{AccessLog, GatewayAddress, Listen, SecretFile};
 

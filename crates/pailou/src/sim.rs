@@ -3,12 +3,13 @@
 use std::{fs, io::Write, path::Path};
 
 use pailou_sim::{
-    Config, CostModel, EventEncoding, Fault, KvConnector, KvEvents, KvTransfer, MetricsDialect, Secret, Sim, StartError, Tls,
+    Config, CostModel, EventEncoding, Fault, KvConnector, KvEvents, KvTransfer, MetricsDialect, OffloadLimits, Secret, Sim,
+    StartError, Tls,
 };
 use pailou_snapshot::PortKey;
 
 use crate::{
-    cli::{Connector, CostArgs, Dialect, Encoding, KvEventsArgs, KvTransferArgs, Role, SimArgs},
+    cli::{Connector, CostArgs, Dialect, Encoding, KvEventsArgs, KvOffloadArgs, KvTransferArgs, Role, SimArgs},
     exit::{Error, ExitOutcome},
     runtime,
     signals::Signals,
@@ -85,6 +86,7 @@ fn config(args: &SimArgs) -> Result<Config, Error> {
         api_key,
         path_prefix: args.path_prefix.clone(),
         kv_events: kv_events(&args.kv_events),
+        kv_offload: kv_offload(&args.kv_offload),
         kv_transfer: kv_transfer(&args.kv_transfer),
         faults: args.faults.iter().map(fault).collect::<Result<_, _>>()?,
         ..Config::default()
@@ -101,6 +103,11 @@ fn kv_events(args: &KvEventsArgs) -> Option<KvEvents> {
         },
         topic: args.kv_events_topic.clone(),
     })
+}
+
+fn kv_offload(args: &KvOffloadArgs) -> Option<OffloadLimits> {
+    let KvOffloadArgs { kv_cpu_blocks: cpu_blocks, kv_disk_blocks: disk_blocks, kv_load_us: load_us_per_token } = *args;
+    (cpu_blocks > 0 || disk_blocks > 0).then_some(OffloadLimits { cpu_blocks, disk_blocks, load_us_per_token })
 }
 
 fn kv_transfer(args: &KvTransferArgs) -> Option<KvTransfer> {

@@ -81,7 +81,8 @@ impl Model {
 impl App {
     pub(crate) fn new(config: Config) -> Result<Self, ConfigError> {
         config.validate()?;
-        let engine = Engine::new(config.limits(), config.cost, config.seed);
+        let mut engine = Engine::new(config.limits(), config.cost, config.seed);
+        config.kv_offload.into_iter().for_each(|limits| engine.offload(limits));
         let events = config.kv_events.as_ref().map(|settings| Arc::new(EventLog::new(settings, config.block_size)));
         Ok(App {
             driver: Arc::new(Driver::new(engine, config.time_scale, events.clone())),

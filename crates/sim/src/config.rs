@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::engine::{CostModel, Limits};
+use crate::engine::{CostModel, Limits, OffloadLimits};
 use crate::faults::Fault;
 
 /// Options of a simulated server. Every field has a default; unknown fields are errors.
@@ -55,6 +55,8 @@ pub struct Config {
     pub path_prefix: String,
     /// Publish KV events, as vLLM does. All models but adapters are names of one then, for events do not name it.
     pub kv_events: Option<KvEvents>,
+    /// Keep KV blocks beyond the GPU.
+    pub kv_offload: Option<OffloadLimits>,
     /// Prefill and decode apart.
     pub kv_transfer: Option<KvTransfer>,
     /// Faults injected from the start.
@@ -86,6 +88,7 @@ impl Default for Config {
             api_key: None,
             path_prefix: String::new(),
             kv_events: None,
+            kv_offload: None,
             kv_transfer: None,
             faults: Vec::new(),
         }
@@ -142,6 +145,9 @@ impl Config {
             return Err(ConfigError::Name);
         }
         if self.kv_transfer.as_ref().is_some_and(|it| !(it.us_per_token >= 0.0 && it.timeout_seconds >= 0.0)) {
+            return Err(ConfigError::Cost);
+        }
+        if self.kv_offload.is_some_and(|it| !it.load_us_per_token.is_finite() || it.load_us_per_token < 0.0) {
             return Err(ConfigError::Cost);
         }
         if !self.cost.is_valid() || !self.time_scale.is_finite() || self.time_scale < 0.0 {

@@ -8,16 +8,19 @@
 mod block_event;
 mod blocks;
 mod cost;
+mod offload;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::block_event::BlockEvent;
 use self::block_event::stored;
+pub use self::block_event::{BlockEvent, Tier};
 use self::blocks::BlockPool;
 pub use self::cost::CostModel;
+use self::offload::Offload;
+pub use self::offload::OffloadLimits;
 
 /// How much the engine takes at once.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +121,8 @@ pub struct Engine {
     next_id: u64,
     /// Changes of the cache since they were last taken, if they are wanted.
     events: Option<Vec<BlockEvent>>,
+    /// Slower tiers, if there are some.
+    offload: Option<Offload>,
 }
 
 impl Engine {
@@ -133,7 +138,13 @@ impl Engine {
             jitter: fastrand::Rng::with_seed(seed),
             next_id: 0,
             events: None,
+            offload: None,
         }
+    }
+
+    /// Keeps blocks in slower tiers as well, from now on.
+    pub fn offload(&mut self, limits: OffloadLimits) {
+        self.offload = Some(Offload::new(limits));
     }
 
     /// Notes changes of the cache from now on, for [`Engine::take_block_events`].
@@ -147,13 +158,14 @@ impl Engine {
         let Some(events) = &mut self.events else { return Vec::new() };
         let removed = self.blocks.take_removed();
         // Blocks go when a step begins and come when it ends.
-        let removed = (!removed.is_empty()).then_some(BlockEvent::Removed { hashes: removed });
+        let removed = (!removed.is_empty()).then_some(BlockEvent::Removed { hashes: removed, tier: Tier::Gpu });
         removed.into_iter().chain(std::mem::take(events)).collect()
     }
 
     /// Empties the cache. Changes nothing and says false while requests hold blocks.
     pub fn reset_cache(&mut self) -> bool {
         let is_reset = self.blocks.reset();
+        self.offload.iter_mut().filter(|_| is_reset).for_each(Offload::clear);
         if let Some(events) = self.events.as_mut().filter(|_| is_reset) {
             events.push(BlockEvent::Cleared);
         }
@@ -191,22 +203,29 @@ impl Engine {
         if self.running.is_empty() && self.waiting.is_empty() {
             return None;
         }
-        let mut batch = Batch { budget: self.limits.max_num_batched_tokens.max(1), prefill: 0, decodes: 0 };
+        let mut batch = Batch { budget: self.limits.max_num_batched_tokens.max(1), prefill: 0, decodes: 0, loaded: 0 };
         if self.schedule_running(&mut batch) {
             self.schedule_waiting(&mut batch);
         }
         let spread = self.jitter.f64() * 2.0 - 1.0;
-        Some(Step { duration: self.cost.step(batch.prefill, batch.decodes, spread) })
+        let load = self.offload.as_ref().map_or(0.0, |offload| offload.load_us_per_token * f64::from(batch.loaded) / 1e6);
+        let load = Duration::try_from_secs_f64(load).unwrap_or_default();
+        Some(Step { duration: self.cost.step(batch.prefill, batch.decodes, spread) + load })
     }
 
     /// Completes a step: who has got how far. Requests aborted since its begin are not mentioned.
     pub fn end_step(&mut self, _step: Step) -> Vec<Progress> {
         let mut progress = Vec::with_capacity(self.running.len());
-        let Engine { running, blocks, totals, limits, events, .. } = self;
+        let Engine { running, blocks, totals, limits, events, offload, .. } = self;
         running.retain_mut(|seq| {
             let new = seq.compute(blocks, limits.block_size.max(1));
-            if let Some(events) = events {
-                events.extend(new.into_iter().map(|new| stored(&seq.request, new, limits.block_size.max(1))));
+            let mut unheard = Vec::new();
+            let events = events.as_mut().unwrap_or(&mut unheard);
+            for new in new {
+                events.push(stored(&seq.request, new.clone(), limits.block_size.max(1)));
+                if let Some(offload) = offload {
+                    offload.store(&seq.request.block_hashes[new], events);
+                }
             }
             let Some(event) = seq.advance(totals) else { return true };
             progress.push(event);
@@ -294,7 +313,9 @@ impl Engine {
         let reusable = ((seq.length() - 1) / block_size) as usize;
         seq.blocks = self.blocks.acquire_prefix(&seq.request.block_hashes[..reusable.min(seq.request.block_hashes.len())]);
         let found = seq.blocks.len() as u32 * block_size;
-        let hit = found.max(seq.request.received_tokens.min(seq.length() - 1));
+        let rest = seq.request.block_hashes.get(seq.blocks.len()..reusable.min(seq.request.block_hashes.len())).unwrap_or_default();
+        let loaded = self.offload.as_mut().map_or(0, |offload| offload.find(rest)) * block_size;
+        let hit = (found + loaded).max(seq.request.received_tokens.min(seq.length() - 1));
         let tokens = (seq.length() - hit).min(batch.budget);
         if !self.blocks.grow(&mut seq.blocks, hit + tokens) {
             self.blocks.release(&mut seq.blocks);
@@ -309,6 +330,7 @@ impl Engine {
             self.totals.prefix_hits += u64::from(found.min(seq.request.prompt_tokens));
         }
         batch.add(seq, tokens);
+        batch.loaded += loaded;
         true
     }
 
@@ -324,6 +346,8 @@ struct Batch {
     budget: u32,
     prefill: u32,
     decodes: u32,
+    /// Tokens that come back from slower tiers.
+    loaded: u32,
 }
 
 impl Batch {

@@ -37,6 +37,6 @@ mod tools;
 
 pub use self::app::LastRequest;
 pub use self::config::{Config, ConfigError, EventEncoding, KvConnector, KvEvents, KvTransfer, MetricsDialect, Role, Secret, Tls};
-pub use self::engine::CostModel;
+pub use self::engine::{CostModel, OffloadLimits};
 pub use self::faults::{Fault, FaultKind, Faults};
 pub use self::sim::{Sim, StartError, Stats};

@@ -42,6 +42,8 @@ pub(crate) struct SimArgs {
     #[command(flatten)]
     pub(crate) kv_events: KvEventsArgs,
     #[command(flatten)]
+    pub(crate) kv_offload: KvOffloadArgs,
+    #[command(flatten)]
     pub(crate) kv_transfer: KvTransferArgs,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
@@ -117,6 +119,21 @@ pub(crate) struct KvEventsArgs {
     /// Topic of the events.
     #[arg(long, value_name = "TOPIC", default_value = "")]
     pub(crate) kv_events_topic: String,
+}
+
+/// KV blocks beyond the GPU.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "KV offloading")]
+pub(crate) struct KvOffloadArgs {
+    /// KV blocks that the CPU's memory holds beside the GPU's.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) kv_cpu_blocks: u32,
+    /// KV blocks that a disk holds of those that have left the CPU's memory.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) kv_disk_blocks: u32,
+    /// Microseconds that a token's KV cache takes back to the GPU.
+    #[arg(long, value_name = "US", default_value_t = 0.0)]
+    pub(crate) kv_load_us: f64,
 }
 
 /// Form of KV events.

@@ -19,13 +19,44 @@ pub enum BlockEvent {
         /// The `cache_salt` of their prompt, if they are its first.
         cache_salt: Option<Arc<str>>,
     },
-    /// Blocks can no longer be found.
+    /// A block that can be found is kept in a slower tier as well.
+    Offloaded {
+        /// Its hash.
+        hash: u64,
+        /// The tier.
+        tier: Tier,
+    },
+    /// Blocks can no longer be found in a tier.
     Removed {
         /// Their hashes.
         hashes: Vec<u64>,
+        /// The tier.
+        tier: Tier,
     },
     /// No block can be found any more.
     Cleared,
+}
+
+/// Memory that holds blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// The GPU's.
+    Gpu,
+    /// The CPU's.
+    Cpu,
+    /// A disk.
+    Disk,
+}
+
+impl Tier {
+    /// Its name in events (`medium`).
+    pub(crate) fn medium(self) -> &'static str {
+        match self {
+            Self::Gpu => "GPU",
+            Self::Cpu => "CPU",
+            Self::Disk => "DISK",
+        }
+    }
 }
 
 /// The event of a request's blocks.

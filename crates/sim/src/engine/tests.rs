@@ -92,7 +92,7 @@ fn abort_frees_blocks_at_once() {
 
 #[test]
 fn the_youngest_is_preempted_when_blocks_run_out_and_still_finishes() {
-    let mut engine = engine(Limits { num_blocks: 8, ..LIMITS });
+    let mut engine = engine(Limits { num_blocks: 7, ..LIMITS });
     for topic in 1..=3 {
         engine.submit(request(topic, 32, 64)).unwrap();
     }
@@ -210,7 +210,8 @@ fn follow(told: &mut std::collections::BTreeSet<u64>, event: BlockEvent) {
             assert_eq!(tokens.len(), hashes.len() * 16);
             hashes.into_iter().for_each(|hash| assert!(told.insert(hash), "stored twice"));
         }
-        BlockEvent::Removed { hashes } => hashes.iter().for_each(|hash| assert!(told.remove(hash), "removed twice")),
+        BlockEvent::Offloaded { .. } => {}
+        BlockEvent::Removed { hashes, .. } => hashes.iter().for_each(|hash| assert!(told.remove(hash), "removed twice")),
         BlockEvent::Cleared => told.clear(),
     }
 }
@@ -281,4 +282,22 @@ proptest! {
         prop_assert!(open.is_empty(), "never finished: {:?}", open);
         prop_assert_eq!(engine.kv_usage(), 0.0);
     }
+}
+
+#[test]
+fn a_prefix_that_has_left_the_gpu_comes_back_from_the_cpu() {
+    let mut engine = Engine::new(Limits { num_blocks: 7, ..LIMITS }, CostModel::instant(), 1);
+    engine.offload(OffloadLimits { cpu_blocks: 64, disk_blocks: 0, load_us_per_token: 1000.0 });
+    engine.note_block_events();
+    let mut run = |topic| {
+        let (time, progress) = run(&mut engine, request(topic, 96, 1));
+        (progress.cached_tokens, time)
+    };
+    assert_eq!(run(1), (0, Duration::ZERO));
+    assert_eq!(run(2), (0, Duration::ZERO));
+    // The GPU has the first block still, 4 come back, and the last one is computed anew.
+    assert_eq!(run(1), (80, Duration::from_millis(64)));
+    let events = engine.take_block_events();
+    assert!(events.iter().any(|event| matches!(event, BlockEvent::Removed { tier: Tier::Gpu, .. })));
+    assert!(events.contains(&BlockEvent::Offloaded { hash: 1 << 32 | 5, tier: Tier::Cpu }));
 }

@@ -60,8 +60,21 @@ fn fields(event: &BlockEvent, block_size: u32) -> (&'static str, Vec<(&'static s
             ];
             ("BlockStored", fields)
         }
-        BlockEvent::Removed { hashes } => {
-            ("BlockRemoved", vec![("block_hashes", integers(hashes.iter().copied())), ("medium", Value::Text("GPU"))])
+        // As vLLM's offloading tells it: by the hash alone.
+        BlockEvent::Offloaded { hash, tier } => {
+            let fields = vec![
+                ("block_hashes", integers([*hash].into_iter())),
+                ("parent_block_hash", Value::Nil),
+                ("token_ids", Value::List(Vec::new())),
+                ("block_size", Value::Integer(block_size.into())),
+                ("lora_id", Value::Nil),
+                ("medium", Value::Text(tier.medium())),
+            ];
+            ("BlockStored", fields)
+        }
+        BlockEvent::Removed { hashes, tier } => {
+            let fields = vec![("block_hashes", integers(hashes.iter().copied())), ("medium", Value::Text(tier.medium()))];
+            ("BlockRemoved", fields)
         }
         BlockEvent::Cleared => ("AllBlocksCleared", Vec::new()),
     }
