@@ -179,7 +179,9 @@ impl<'a> PoolState<'a> {
         let key = cluster.key.clone();
         self.tls_policy = policy;
         self.asked = Some(Arc::new(cluster));
-        let timeout = queueing::picker_timeout(pool_configuration::in_picker(index, self.object).as_deref(), self.object);
+        let configuration = pool_configuration::in_picker(index, self.object);
+        let longest_wait = configuration.as_ref().and_then(|it| it.queueing()).map(|queueing| queueing.timeout);
+        let timeout = queueing::picker_timeout(longest_wait, self.object);
         Ok(PickerKind::External { cluster: key, failure_mode: failure_mode(reference), timeout })
     }
 

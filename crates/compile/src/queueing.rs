@@ -5,10 +5,7 @@ use std::time::Duration;
 use pailou_api::{InferencePool, Meta, Quantity};
 use pailou_snapshot::{PickerKind, Queueing};
 
-use crate::{
-    annotation::{number, parsed, time},
-    endpoint_picker_config::PickerConfiguration,
-};
+use crate::annotation::{number, parsed, time};
 
 const ANNOTATION: &str = "pailou.dev/queueing";
 const MAX_REQUESTS_ANNOTATION: &str = "pailou.dev/queue-max-requests";
@@ -41,10 +38,9 @@ pub(crate) const FOREIGN_PICKER: &str = "endpointPickerRef's endpoint picker cho
 /// Time of an endpoint picker beyond the longest wait in its queue.
 const PICKER_SLACK: Duration = Duration::from_secs(10);
 
-/// How long the gateway waits for a pool's own endpoint picker: longer than requests wait there, if it is `pailou picker` and reads this
-/// configuration, or else the pool's annotations.
-pub(crate) fn picker_timeout(configuration: Option<&PickerConfiguration>, pool: &InferencePool) -> Duration {
-    let configured = configuration.and_then(PickerConfiguration::queueing).map(|queueing| queueing.timeout);
+/// How long the gateway waits for a pool's own endpoint picker: longer than requests wait there, if it is `pailou picker` and reads a
+/// configuration with this longest wait, or else the pool's annotations.
+pub(crate) fn picker_timeout(configured: Option<Duration>, pool: &InferencePool) -> Duration {
     // Values that are none are told of where queueing is read.
     let annotated = || queueing(pool, &PickerKind::BuiltIn, &mut Vec::new()).map(|queueing| queueing.timeout);
     configured.or_else(annotated).unwrap_or(DEFAULT_TIMEOUT).max(DEFAULT_TIMEOUT) + PICKER_SLACK

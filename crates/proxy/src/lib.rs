@@ -91,6 +91,7 @@ pub mod server;
 mod session_record;
 mod shared_limits;
 mod spans;
+mod stored_receipt;
 mod subrequest;
 mod tcp_keepalive;
 mod template;

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pailou_telemetry::{receipt::BeatenRule, receipt_selection::Reason};
+use pailou_telemetry::receipt_selection::Reason;
 use tokio::sync::oneshot;
 
-use crate::receipts::StoredReceipt;
+use crate::stored_receipt::{PastAttempt, RuleNotes, StoredReceipt};
 
 /// Most failed attempts that are noted.
 const MAX_PAST: usize = 16;
@@ -36,26 +36,6 @@ pub(crate) struct More {
     pub(crate) tracer: Option<oneshot::Sender<Arc<StoredReceipt>>>,
     /// The rules as the whole head decided.
     pub(crate) rules: Option<RuleNotes>,
-}
-
-/// The rules of a request's host, as far as they are of interest.
-#[derive(Debug, Default)]
-pub(crate) struct RuleNotes {
-    pub(crate) by: String,
-    pub(crate) beaten: Vec<BeatenRule>,
-    pub(crate) others: usize,
-    pub(crate) note: Option<&'static str>,
-}
-
-/// An attempt that was followed by another.
-#[derive(Debug)]
-pub(crate) struct PastAttempt {
-    pub(crate) endpoint: Arc<str>,
-    pub(crate) start: Duration,
-    pub(crate) end: Duration,
-    /// The status that the backend answered with.
-    pub(crate) status: Option<u16>,
-    pub(crate) flag: Option<&'static str>,
 }
 
 impl Trail {

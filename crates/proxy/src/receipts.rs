@@ -1,11 +1,9 @@
 //! Routing receipts of the process: which are kept, and for whom they wait.
 
-mod form;
 mod ring;
 mod rules;
 mod rules_cache;
 mod stored;
-mod texts;
 mod tracers;
 
 use std::{sync::Arc, time::Duration};
@@ -19,15 +17,12 @@ use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use self::ring::{Pushed, ReceiptRing};
-pub(crate) use self::{
-    form::picked,
-    rules::{rule_name, rules},
-};
+pub(crate) use self::rules::{rule_name, rules};
 pub use self::{
     ring::{News, ReceiptFilter},
-    stored::StoredReceipt,
     tracers::{MAX_TRACERS, Trace},
 };
+pub use crate::stored_receipt::StoredReceipt;
 use crate::{error::Flag, request_record::RequestRecord, runtime::Runtime, wall_clock};
 
 /// Readers that follow the receipts at the same time.
@@ -148,7 +143,7 @@ impl Receipts {
         }
         let Some(Some(reason)) = record.trail.kept else { return };
         let runtime = runtime.load();
-        let receipt = self.keep(StoredReceipt::new(record, reason, duration, runtime.as_ref().map(|runtime| runtime.snapshot())));
+        let receipt = self.keep(stored::of_record(record, reason, duration, runtime.as_ref().map(|runtime| runtime.snapshot())));
         if let Some(tracer) = record.trail.more.as_mut().and_then(|more| more.tracer.take()) {
             // One who has gone needs none.
             let _ = tracer.send(receipt);

@@ -5,7 +5,7 @@ use pailou_snapshot::{BackendRef, Backends, Cluster, ClusterId, ClusterKind, Poo
 use serde_json::{Value, json};
 
 use super::{Sources, request::ReadRequest};
-use crate::receipts::picked;
+use crate::stored_receipt::picked;
 
 /// Most endpoints that are named of a backend.
 const MAX_ENDPOINTS: usize = 16;

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use pailou_telemetry::receipt::cut;
 
-use super::stored::StoredReceipt;
+use crate::stored_receipt::StoredReceipt;
 
 /// Most receipts.
 const MAX_RECEIPTS: usize = 4096;
@@ -116,8 +116,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        receipts::rules::RequestRules,
+        receipts::stored,
         request_record::{RequestId, RequestRecord},
+        stored_receipt::RequestRules,
     };
 
     fn receipt(id: &str, status: u16) -> Arc<StoredReceipt> {
@@ -125,7 +126,7 @@ mod tests {
         record.request_id = RequestId::Known(HeaderValue::from_str(id).unwrap());
         record.status = StatusCode::from_u16(status).ok();
         record.model = Some("qwen".into());
-        let mut receipt = StoredReceipt::new(&mut record, Reason::Sampled, Duration::ZERO, None);
+        let mut receipt = stored::of_record(&mut record, Reason::Sampled, Duration::ZERO, None);
         receipt.flag = (status >= 500).then_some("UF");
         receipt.rules = Arc::new(RequestRules { route: "HTTPRoute default/web/0".into(), ..RequestRules::default() });
         Arc::new(receipt)

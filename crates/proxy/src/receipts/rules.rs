@@ -4,51 +4,31 @@ use pailou_snapshot::{Contender, KnownRequest, Listener, Miss, RouteName, Rule, 
 use pailou_telemetry::receipt::{BeatenRule, MAX_BEATEN};
 
 use super::listener;
-use crate::{receipt_trail::RuleNotes, request_record::RequestRecord};
+use crate::{
+    request_record::RequestRecord,
+    stored_receipt::{RequestRules, RuleNotes},
+};
 
 /// Most matches of a host that are looked at for those that a request has not taken.
 const MAX_MATCHES: usize = 512;
 /// Matches of other paths that are named where no rule took the request.
 const MAX_STRANGERS: usize = 3;
 
-/// The rules of a request, and what its own does, as receipts have them. Those of like requests share it.
-#[derive(Debug, Default)]
-pub(super) struct RequestRules {
-    /// `namespace/gateway/listener`; empty if there was none.
-    pub(super) listener: Box<str>,
-    /// `HTTPRoute namespace/name/rule`; empty if no rule took it.
-    pub(super) route: Box<str>,
-    pub(super) filters: Vec<&'static str>,
-    /// With the objects that set them.
-    pub(super) policies: Vec<String>,
-    pub(super) notes: RuleNotes,
-}
-
-impl RequestRules {
-    /// The rules of a request that has ended, with what was noted of those that it beat.
-    pub(super) fn new(record: &RequestRecord, notes: RuleNotes) -> Self {
-        let rule = record.rule.as_deref();
-        Self {
-            listener: record.listener.as_ref().map(ToString::to_string).unwrap_or_default().into(),
-            route: rule.map(|rule| rule_name(&rule.route)).unwrap_or_default().into(),
-            filters: rule.map(Rule::filter_names).unwrap_or_default(),
-            policies: rule.map(Rule::policy_names).unwrap_or_default(),
-            notes,
-        }
-    }
-
-    /// Memory that they take, in bytes.
-    pub(super) fn size(&self) -> usize {
-        let beaten = self.notes.beaten.iter().map(|it| size_of::<BeatenRule>() + it.rule.len() + it.by.len() + it.why.len());
-        let policies = self.policies.iter().map(|it| size_of::<String>() + it.len()).sum::<usize>();
-        let names = self.filters.len() * size_of::<&str>() + policies;
-        size_of::<Self>() + self.listener.len() + self.route.len() + self.notes.by.len() + names + beaten.sum::<usize>()
-    }
-}
-
 /// `HTTPRoute namespace/name/rule`.
 pub(crate) fn rule_name(route: &RouteName) -> String {
     format!("{} {route}", route.kind.name())
+}
+
+/// The rules of a request that has ended, with what was noted of those that it beat.
+pub(super) fn rules_of(record: &RequestRecord, notes: RuleNotes) -> RequestRules {
+    let rule = record.rule.as_deref();
+    RequestRules {
+        listener: record.listener.as_ref().map(ToString::to_string).unwrap_or_default().into(),
+        route: rule.map(|rule| rule_name(&rule.route)).unwrap_or_default().into(),
+        filters: rule.map(Rule::filter_names).unwrap_or_default(),
+        policies: rule.map(Rule::policy_names).unwrap_or_default(),
+        notes,
+    }
 }
 
 /// The rules that a request met, as far as they can still be told when it has ended.

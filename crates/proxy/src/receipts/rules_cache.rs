@@ -8,8 +8,8 @@ use std::{
 use http::Method;
 use pailou_snapshot::{ListenerName, Rule, Snapshot};
 
-use super::rules::{RequestRules, model_of, notes_of};
-use crate::request_record::RequestRecord;
+use super::rules::{model_of, notes_of, rules_of};
+use crate::{request_record::RequestRecord, stored_receipt::RequestRules};
 
 /// Most kinds of requests that a worker knows the rules of.
 const MAX_ENTRIES: usize = 16;
@@ -43,9 +43,9 @@ struct Entry {
 /// The rules of a request that has ended, and whether nobody else has them.
 pub(super) fn of_record(record: &mut RequestRecord, snapshot: Option<&Arc<Snapshot>>) -> (Arc<RequestRules>, bool) {
     if let Some(noted) = record.trail.more.as_mut().and_then(|more| more.rules.take()) {
-        return (Arc::new(RequestRules::new(record, noted)), true);
+        return (Arc::new(rules_of(record, noted)), true);
     }
-    let make = || Arc::new(RequestRules::new(record, notes_of(record, snapshot.map(|it| &**it))));
+    let make = || Arc::new(rules_of(record, notes_of(record, snapshot.map(|it| &**it))));
     let texts = record.path.len() + record.host.len() + model_of(record).map_or(0, str::len);
     match snapshot {
         Some(snapshot) if texts <= MAX_TEXTS => CACHE.with_borrow_mut(|cache| cache.find(record, snapshot, make)),

@@ -9,7 +9,7 @@ use pailou_auth::Condition;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::stored::StoredReceipt;
+use crate::stored_receipt::StoredReceipt;
 
 /// Operators who wait at the same time: each costs a look at every request.
 pub const MAX_TRACERS: usize = 4;

@@ -4,7 +4,7 @@ use pailou_telemetry::receipt::MAX_TEXT;
 
 /// Texts of a receipt, in their order there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Text {
+pub(crate) enum Text {
     /// The request's id, whole: it is looked for by that.
     Id,
     Host,
@@ -20,19 +20,19 @@ const COUNT: usize = Text::Detail as usize + 1;
 
 /// The texts; all but the id are cut at [`MAX_TEXT`].
 #[derive(Debug)]
-pub(super) struct Texts {
+pub(crate) struct Texts {
     all: Box<str>,
     /// Where each ends.
     ends: [u32; COUNT],
     /// Whether each is there, a bit each.
     present: u8,
     /// Whether one was cut.
-    pub(super) is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 impl Texts {
     /// Copies texts, in the order of [`Text`].
-    pub(super) fn new(texts: [Option<&str>; COUNT]) -> Self {
+    pub(crate) fn new(texts: [Option<&str>; COUNT]) -> Self {
         let (mut ends, mut present, mut is_cut) = ([0; COUNT], 0, false);
         let mut all = String::with_capacity(texts.iter().flatten().map(|text| text.len()).sum());
         for (at, text) in texts.into_iter().enumerate() {
@@ -49,7 +49,7 @@ impl Texts {
     }
 
     /// A text, if it is there.
-    pub(super) fn get(&self, text: Text) -> Option<&str> {
+    pub(crate) fn get(&self, text: Text) -> Option<&str> {
         let at = text as usize;
         let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
         let is_there = self.present >> at & 1 == 1;
@@ -57,7 +57,7 @@ impl Texts {
     }
 
     /// Length of all, in bytes.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 }

@@ -8,10 +8,7 @@ use pailou_telemetry::receipt::{
     Attempt, AttemptResult, Bytes, Cache, Candidate, Model, Pick, Receipt, RuleMatch, SCHEMA, Timing, TokenUsage,
 };
 
-use super::{
-    stored::{StoredReceipt, Times},
-    texts::Text,
-};
+use super::{StoredReceipt, Text, Times};
 
 pub(super) fn json(stored: &StoredReceipt) -> String {
     let StoredReceipt { texts, rules, pick, .. } = stored;
