@@ -4,16 +4,20 @@ use std::{borrow::Cow, sync::Arc, time::Duration, time::Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::{
     Engine, SilentEngines, Source, TokensOutcome,
     answer_cache::AnswerCache,
     client::{self, AskError, Client},
     lateness::Lateness,
-    stand_back::{QuestionEnd, StandBack},
+    stand_back::{Question, QuestionEnd, StandBack},
     template::Templates,
-    under_way::{Asked, Pending, UnderWay},
+    under_way::{Joined, Pending, UnderWay},
 };
 
 /// How long an engine may take so that its answer is in time.
@@ -73,6 +77,14 @@ impl Questions {
     }
 }
 
+/// A question that may be asked.
+struct Admitted {
+    permit: OwnedSemaphorePermit,
+    engine: Engine,
+    path: &'static str,
+    question: Question,
+}
+
 impl Asking {
     /// Asks an engine, unless the same question is under way. An answer that comes too late for its request is kept for others, and compared
     /// with the earlier turn of its conversation.
@@ -82,16 +94,19 @@ impl Asking {
         runtime: &Handle,
         engine: impl FnOnce(&SilentEngines) -> Result<Engine, TokensOutcome>,
     ) -> Result<Pending, TokensOutcome> {
-        if let Some(pending) = asking.under_way.join(ask.source.question) {
-            return Ok(pending);
-        }
-        let Ok(permit) = asking.questions.0.clone().try_acquire_owned() else { return Err(TokensOutcome::Busy) };
-        let engine = engine(&asking.silent.lock())?;
-        let path = client::path(engine.kind).ok_or(TokensOutcome::Unsupported)?;
-        // The last of all: what is not asked is no probe.
-        let question = asking.stand_back.lock().begin(Instant::now()).ok_or(TokensOutcome::StandingBack)?;
+        let (asked, pending) = match asking.under_way.join(ask.source.question) {
+            Joined::UnderWay(pending) => return Ok(pending),
+            Joined::Begun(asked, pending) => (asked, pending),
+        };
+        let Admitted { permit, engine, path, question } = match asking.admit(engine) {
+            Ok(admitted) => admitted,
+            Err(outcome) => {
+                // Others may have joined meanwhile.
+                asked.end(Err(outcome));
+                return Err(outcome);
+            }
+        };
         let Ask { source, earlier, pieces, urgency } = ask;
-        let (asked, pending) = Asked::begin(&asking.under_way, source.question);
         let (asking, body) = (Arc::clone(asking), Bytes::from(pieces.concat()));
         runtime.spawn(async move {
             let begun = tokio::time::Instant::now();
@@ -101,7 +116,7 @@ impl Asking {
             let end = match &answer {
                 Ok(_) if is_late && urgency == Urgency::Awaited => QuestionEnd::Neutral,
                 Ok(_) => QuestionEnd::Success,
-                Err(AskError::Refused | AskError::Missing) => QuestionEnd::Neutral,
+                Err(AskError::Refused | AskError::Missing | AskError::Bare) => QuestionEnd::Neutral,
                 Err(_) => QuestionEnd::Failure,
             };
             let now = Instant::now();
@@ -109,6 +124,7 @@ impl Asking {
             match &answer {
                 Ok(_) => asking.lateness.lock().answered(is_late),
                 Err(AskError::Timeout) => asking.silent.lock().add(engine.address, now),
+                Err(AskError::Bare) => asking.silent.lock().add_bare(engine.address, now),
                 Err(AskError::Missing) => asking.silent.lock().add_missing(engine.address, source.model, now),
                 Err(_) => {}
             }
@@ -118,6 +134,16 @@ impl Asking {
             asked.end(answer);
         });
         Ok(pending)
+    }
+
+    /// All that a question needs.
+    fn admit(&self, engine: impl FnOnce(&SilentEngines) -> Result<Engine, TokensOutcome>) -> Result<Admitted, TokensOutcome> {
+        let permit = Arc::clone(&self.questions.0).try_acquire_owned().map_err(|_| TokensOutcome::Busy)?;
+        let engine = engine(&self.silent.lock())?;
+        let path = client::path(engine.kind).ok_or(TokensOutcome::Unsupported)?;
+        // The last of all: what is not asked is no probe.
+        let question = self.stand_back.lock().begin(Instant::now()).ok_or(TokensOutcome::StandingBack)?;
+        Ok(Admitted { permit, engine, path, question })
     }
 
     fn keep(&self, source: Source, earlier: Option<&[u32]>, tokens: &Arc<[u32]>) {
@@ -131,7 +157,7 @@ impl Asking {
 fn outcome(error: AskError) -> TokensOutcome {
     match error {
         AskError::Unreachable => TokensOutcome::Unreachable,
-        AskError::Refused | AskError::Missing | AskError::Failed => TokensOutcome::Status,
+        AskError::Refused | AskError::Bare | AskError::Missing | AskError::Failed => TokensOutcome::Status,
         AskError::Malformed => TokensOutcome::Malformed,
         AskError::Timeout => TokensOutcome::Timeout,
     }

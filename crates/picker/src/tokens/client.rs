@@ -27,7 +27,9 @@ pub(super) enum AskError {
     Unreachable,
     /// The engine does not take this question (4xx): others it may.
     Refused,
-    /// The engine has no tokenizer, or none of this model (404, 405).
+    /// The engine has no tokenizer (405).
+    Bare,
+    /// The engine has no tokenizer of this model, or none at all (404).
     Missing,
     /// The engine takes none (5xx), or none without a credential (401, 403).
     Failed,
@@ -38,7 +40,8 @@ pub(super) enum AskError {
 impl AskError {
     fn of(status: StatusCode) -> Self {
         match status {
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Self::Missing,
+            StatusCode::NOT_FOUND => Self::Missing,
+            StatusCode::METHOD_NOT_ALLOWED => Self::Bare,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Failed,
             status if status.is_server_error() => Self::Failed,
             _ => Self::Refused,

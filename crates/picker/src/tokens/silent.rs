@@ -9,7 +9,7 @@ use std::{
 
 /// How long an engine is not asked after it was silent: the others of its pool are.
 const SILENT_BACKOFF: Duration = Duration::from_secs(5);
-/// How long an engine is not asked for a model's tokens after it has said that it has no such tokenizer.
+/// How long an engine is not asked for tokens after it has said that it has no tokenizer, or for a model's that it has none of this model.
 const MISSING_BACKOFF: Duration = Duration::from_secs(60);
 /// Most engines that are remembered as silent, and most pairs of an engine and a model.
 const MAX_ENGINES: usize = 256;
@@ -19,6 +19,8 @@ const MAX_MISSING: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct SilentEngines {
     silent: HashMap<SocketAddr, Instant>,
+    /// Those without any tokenizer.
+    bare: HashMap<SocketAddr, Instant>,
     /// By the key of a model's name, which clients choose.
     missing: HashMap<(SocketAddr, u64), Instant>,
 }
@@ -27,7 +29,8 @@ impl SilentEngines {
     /// Whether an engine is not to be asked for tokens of the model with this key.
     pub(crate) fn contains(&self, engine: SocketAddr, model: u64, now: Instant) -> bool {
         let is_until = |until: Option<&Instant>| until.is_some_and(|until| now < *until);
-        is_until(self.silent.get(&engine)) || is_until(self.missing.get(&(engine, model)))
+        [&self.silent, &self.bare].into_iter().any(|engines| is_until(engines.get(&engine)))
+            || is_until(self.missing.get(&(engine, model)))
     }
 
     /// An engine did not answer.
@@ -35,17 +38,27 @@ impl SilentEngines {
         remember(&mut self.silent, engine, MAX_ENGINES, now, SILENT_BACKOFF);
     }
 
-    /// An engine has no tokenizer, or none of this model.
+    /// An engine has no tokenizer, whatever the model.
+    pub(super) fn add_bare(&mut self, engine: SocketAddr, now: Instant) {
+        remember(&mut self.bare, engine, MAX_ENGINES, now, MISSING_BACKOFF);
+    }
+
+    /// An engine has no tokenizer of this model, or none at all.
     pub(super) fn add_missing(&mut self, engine: SocketAddr, model: u64, now: Instant) {
         remember(&mut self.missing, (engine, model), MAX_MISSING, now, MISSING_BACKOFF);
     }
 }
 
-fn remember<K: Eq + Hash>(map: &mut HashMap<K, Instant>, key: K, most: usize, now: Instant, backoff: Duration) {
+/// Remembers a key. Beyond `most` keys it takes the place of the one that ends first.
+fn remember<K: Copy + Eq + Hash>(map: &mut HashMap<K, Instant>, key: K, most: usize, now: Instant, backoff: Duration) {
     map.retain(|_, until| now < *until);
-    if map.len() < most {
-        map.insert(key, now + backoff);
+    if map.len() >= most
+        && !map.contains_key(&key)
+        && let Some(first) = map.iter().min_by_key(|(_, until)| **until).map(|(first, _)| *first)
+    {
+        map.remove(&first);
     }
+    map.insert(key, now + backoff);
 }
 
 #[cfg(test)]
@@ -56,22 +69,33 @@ mod tests {
     fn an_engine_is_left_alone_for_a_while() {
         let (mut silent, now) = (SilentEngines::default(), Instant::now());
         let engine = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        (0..1000).for_each(|port| silent.add(engine(port), now));
+        let at = |port: u16| now + Duration::from_micros(port.into());
+        (0..1000).for_each(|port| silent.add(engine(port), at(port)));
         assert_eq!(silent.silent.len(), MAX_ENGINES);
-        assert!(silent.contains(engine(0), 7, now) && !silent.contains(engine(1000), 7, now));
-        let later = now + SILENT_BACKOFF;
-        assert!(!silent.contains(engine(0), 7, later));
+        assert!(silent.contains(engine(999), 7, at(999)) && !silent.contains(engine(0), 7, at(999)), "the oldest makes room");
+        let later = at(1000) + SILENT_BACKOFF;
+        assert!(!silent.contains(engine(999), 7, later));
         silent.add(engine(1000), later);
         assert_eq!((silent.silent.len(), silent.contains(engine(1000), 7, later)), (1, true));
     }
 
     #[test]
-    fn an_engine_without_a_models_tokenizer_is_asked_for_others() {
+    fn names_that_clients_invent_keep_no_other_from_being_remembered() {
         let (mut silent, now) = (SilentEngines::default(), Instant::now());
         let engine = SocketAddr::from(([127, 0, 0, 1], 1));
-        (0..5000).for_each(|model| silent.add_missing(engine, model, now));
+        let at = |model: u64| now + Duration::from_micros(model);
+        (0..5000).for_each(|model| silent.add_missing(engine, model, at(model)));
         assert_eq!(silent.missing.len(), MAX_MISSING);
-        assert!(silent.contains(engine, 0, now) && !silent.contains(engine, 5000, now));
-        assert!(!silent.contains(engine, 0, now + MISSING_BACKOFF));
+        assert!(silent.contains(engine, 4999, at(5000)) && !silent.contains(engine, 0, at(5000)));
+        assert!(!silent.contains(engine, 4999, at(5000) + MISSING_BACKOFF));
+    }
+
+    #[test]
+    fn an_engine_without_any_tokenizer_is_not_asked_for_any_model() {
+        let (mut silent, now) = (SilentEngines::default(), Instant::now());
+        let engine = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        silent.add_bare(engine(1), now);
+        assert!(silent.contains(engine(1), 1, now) && silent.contains(engine(1), 2, now) && !silent.contains(engine(2), 1, now));
+        assert!(!silent.contains(engine(1), 1, now + MISSING_BACKOFF));
     }
 }
