@@ -209,11 +209,13 @@ impl Queue {
         &self,
         terms: &QueueTerms<'_>,
         settings: &Queueing,
-        (size, subset): (Size, Option<&[SocketAddr]>),
+        (size, restriction): (Size, Restriction<'_>),
         now: Instant,
     ) -> Result<Key, Duration> {
-        let flow = flow_name(terms.flow, subset);
-        let arrival = Arrival { priority: terms.priority, flow: &flow, tokens: size.tokens, bytes: size.bytes, at: now };
+        let flow = flow_name(terms.flow, restriction.subset);
+        let is_restricted = restriction.is_restricted;
+        let arrival =
+            Arrival { priority: terms.priority, flow: &flow, tokens: size.tokens, bytes: size.bytes, at: now, is_restricted };
         let bounds = Bounds { requests: settings.max_requests, bytes: settings.max_bytes };
         let mut state = self.state.lock();
         let Some(key) = state.bands.push(arrival, bounds, None) else {

@@ -23,6 +23,8 @@ pub(super) struct Band {
     /// In the order of their turns; each has a request.
     flows: Vec<Flow>,
     pub(super) requests: u32,
+    /// Those of them that may not use every endpoint.
+    pub(super) restricted: u32,
     pub(super) bytes: u64,
 }
 

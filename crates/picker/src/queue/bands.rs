@@ -25,6 +25,8 @@ pub(super) struct Arrival<'a> {
     /// Bytes of its body.
     pub(super) bytes: u64,
     pub(super) at: Instant,
+    /// It may not use every endpoint.
+    pub(super) is_restricted: bool,
 }
 
 /// Bounds of each priority.
@@ -63,6 +65,7 @@ struct Waiting<T> {
     tokens: u64,
     bytes: u64,
     at: Instant,
+    is_restricted: bool,
     owned: T,
 }
 
@@ -75,7 +78,7 @@ impl<T> Default for Bands<T> {
 impl<T> Bands<T> {
     /// Adds a request behind those of its flow; `None` where its priority has no room.
     pub(super) fn push(&mut self, arrival: Arrival<'_>, bounds: Bounds, owned: T) -> Option<Key> {
-        let Arrival { priority, flow, tokens, bytes, at } = arrival;
+        let Arrival { priority, flow, tokens, bytes, at, is_restricted } = arrival;
         let (requests, used) = self.bands.get(&Reverse(priority)).map_or((0, 0), |band| (band.requests, band.bytes));
         if requests >= bounds.requests || used.saturating_add(bytes) > bounds.bytes {
             return None;
@@ -84,8 +87,9 @@ impl<T> Bands<T> {
         self.next_key += 1;
         let band = self.bands.entry(Reverse(priority)).or_default();
         (band.requests, band.bytes) = (requests + 1, used + bytes);
+        band.restricted += u32::from(is_restricted);
         let flow = band.push(flow, key, key.0);
-        self.waiting.insert(key, Waiting { priority, flow, tokens, bytes, at, owned });
+        self.waiting.insert(key, Waiting { priority, flow, tokens, bytes, at, is_restricted, owned });
         Some(key)
     }
 
@@ -128,6 +132,7 @@ impl<T> Bands<T> {
         let waiting = self.waiting.remove(&key)?;
         let band = self.bands.get_mut(&Reverse(waiting.priority))?;
         band.requests -= 1;
+        band.restricted -= u32::from(waiting.is_restricted);
         band.bytes -= waiting.bytes;
         if band.requests == 0 {
             self.bands.remove(&Reverse(waiting.priority));
@@ -152,6 +157,11 @@ impl<T> Bands<T> {
     /// Requests of this priority and of higher ones.
     pub(super) fn ahead_of(&self, priority: i32) -> u64 {
         self.bands.range(..=Reverse(priority)).map(|(_, band)| u64::from(band.requests)).sum()
+    }
+
+    /// Those of them that may use every endpoint.
+    pub(super) fn unrestricted_ahead_of(&self, priority: i32) -> u64 {
+        self.bands.range(..=Reverse(priority)).map(|(_, band)| u64::from(band.requests - band.restricted)).sum()
     }
 
     /// The flows with the most requests, at most so many of each priority, and when the oldest request of each came.

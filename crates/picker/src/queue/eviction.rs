@@ -123,9 +123,9 @@ impl Drop for EvictablePlace {
 }
 
 impl Queue {
-    /// Breaks requests of lower and negative priority off for those of this and higher ones, which wait and found no room.
+    /// Breaks requests of lower and negative priority off for those of this and higher ones that wait for any endpoint, of which none had room.
     pub(super) fn evict_for(&self, priority: i32, now: Instant) {
-        let waiting = self.state.lock().bands.ahead_of(priority);
+        let waiting = self.state.lock().bands.unrestricted_ahead_of(priority);
         let chosen = self.evictables.decide(priority, waiting, now);
         if chosen.is_empty() {
             return;

@@ -317,6 +317,21 @@ fn a_full_subset_holds_up_none_but_those_of_the_same_in_the_flow_of_all() {
 }
 
 #[test]
+fn for_those_that_wait_for_a_subset_nothing_is_broken_off() {
+    let (fixture, runtime) = fixture(2, Queueing { evicts: true, ..SETTINGS });
+    let _entered = runtime.0.enter();
+    let batch: Vec<_> = (0..4).map(|_| fixture.pick(&PickRequest { priority: -1, ..standard() })).collect();
+    let subset = [address(0)];
+    let restricted = || Waiting::new(&fixture.state, PickRequest { subset: Some(&subset), ..standard() }, priority(1));
+    let mut waiting = [restricted(), restricted(), restricted()];
+    waiting.iter_mut().for_each(|it| assert!(it.poll().is_pending()));
+    let _open = begin(&fixture, priority(0));
+    let context = Context::from_waker(std::task::Waker::noop());
+    let evicted = batch.iter().filter(|it| it.eviction().unwrap().poll_given(&context)).count();
+    assert_eq!(evicted, 1, "one request waits for any endpoint");
+}
+
+#[test]
 fn a_request_that_found_no_room_and_leaves_lets_those_behind_it_look() {
     let (fixture, runtime) = fixture(2, Queueing { max_requests: 1000, ..SETTINGS });
     let _entered = runtime.0.enter();

@@ -31,7 +31,7 @@ pub(crate) async fn wait(
         queue.refused(terms.priority, QueueOutcome::ShuttingDown);
         return Err(PickError::ShuttingDown);
     }
-    let key = queue.push(terms, &settings, (size, restriction.subset), since).map_err(|retry_after| {
+    let key = queue.push(terms, &settings, (size, restriction), since).map_err(|retry_after| {
         let (outcome, error) = match is_empty() {
             true => (QueueOutcome::NoEndpoints, PickError::NoEndpoints),
             false => (QueueOutcome::Full, PickError::Saturated { retry_after }),

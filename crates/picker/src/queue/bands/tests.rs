@@ -8,7 +8,7 @@ use crate::queue::band::{DEFAULT_FLOW, MAX_FLOWS, QUANTUM, SHARED_FLOWS, shared_
 const ROOMY: Bounds = Bounds { requests: 10_000, bytes: u64::MAX };
 
 fn arrival<'a>(priority: i32, flow: &'a str, tokens: u64) -> Arrival<'a> {
-    Arrival { priority, flow, tokens, bytes: 10, at: Instant::now() }
+    Arrival { priority, flow, tokens, bytes: 10, at: Instant::now(), is_restricted: false }
 }
 
 /// Dispatches so many, and gives what each owned.
@@ -141,7 +141,7 @@ proptest! {
                     let same = model.iter().filter(|it| it.priority == priority);
                     let fits = same.clone().count() < bounds.requests as usize
                         && same.map(|it| it.bytes).sum::<u64>() + bytes <= bounds.bytes;
-                    let arrival = Arrival { priority, flow: &flow, tokens, bytes, at: Instant::now() };
+                    let arrival = Arrival { bytes, ..arrival(priority, &flow, tokens) };
                     let key = bands.push(arrival, bounds, priority);
                     prop_assert_eq!(key.is_some(), fits);
                     model.extend(key.map(|key| Modelled { key, priority, flow, bytes }));
