@@ -34,10 +34,27 @@ pub(crate) fn facts_around_answer(body: &[u8]) -> Option<Facts> {
     if !walker.is_before_outermost_name() {
         return None;
     }
-    let reason = last_value(&body[choices..], &FINISH_REASON, b"\"finish_reason\"")?;
+    let after = &body[choices + CHOICES.needle().len()..];
+    let reason = last_value(after, &FINISH_REASON, b"\"finish_reason\"")?;
+    if !may_be_of_choices(after, FINISH_REASON.rfind(after)?) {
+        return None;
+    }
     let choice = Walker::in_members(&[Key::Choices, Key::Item, Key::FinishReason]);
     let is_whole = reads_to_end(choice, reason, &mut facts);
     (is_whole && facts.finish_reason.is_some() && facts.model.is_some() && facts.counts.usage().is_some()).then_some(facts)
+}
+
+/// Whether a list of objects begins after its name, and none ends before another member until `end`. Within a text no quote is without an
+/// escape; one that ends so has the body read in order.
+fn may_be_of_choices(after: &[u8], end: usize) -> bool {
+    let rest = |bytes: &'_ [u8], byte: &[u8]| bytes.trim_ascii_start().strip_prefix(byte).map(<[u8]>::len);
+    let begins = |bytes: &[u8], signs: &[&[u8]]| {
+        let whole = bytes.len();
+        signs.iter().try_fold(whole, |left, sign| rest(&bytes[whole - left..], sign)).is_some()
+    };
+    let between = &after[..end];
+    let ends = |at: usize| between[..at].trim_ascii_end().ends_with(b"}") && begins(&between[at..], &[b"]", b",", b"\""]);
+    begins(after, &[b":", b"[", b"{"]) && !memchr::memchr_iter(b']', between).any(ends)
 }
 
 /// Bytes from the value of the last member of this name on, without the outermost object's brace.

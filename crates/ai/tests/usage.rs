@@ -126,6 +126,14 @@ fn an_answer_that_is_there_whole_is_read_from_its_ends() {
     // Not the reason of a choice: all is read.
     let inside = r#"{"model":"qwen","choices":[{"finish_reason":"stop","message":{"x":{"finish_reason":"no"}}}],"usage":{"completion_tokens":3}}"#;
     assert_eq!(read(inside), expected());
+    // Of another list.
+    for choices in [r#"[{"finish_reason":"stop","index":0} ] "#, r#"[{"finish_reason":"stop"}],"x":1"#] {
+        let other =
+            format!(r#"{{"model":"qwen","choices":{choices},"y":[{{"finish_reason":"no"}}],"usage":{{"completion_tokens":3}}}}"#);
+        assert_eq!(read(&other), expected(), "{other}");
+    }
+    let other = r#"{"model":"qwen","choices":[],"y":[{"finish_reason":"no"}],"usage":{"completion_tokens":3}}"#;
+    assert_eq!(read(other), (Some("qwen".to_owned()), None, Some(3)));
     let within = r#"{"model":"qwen","data":{"choices":[{"finish_reason":"no"}]},"usage":{"completion_tokens":3}}"#;
     assert_eq!(read(within), (Some("qwen".to_owned()), None, Some(3)));
 }
