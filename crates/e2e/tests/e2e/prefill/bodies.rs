@@ -219,7 +219,7 @@ async fn tensorrt_llms_context_goes_to_the_generation_with_the_prompts_tokens() 
         assert_eq!(Call::json(path, body.to_string()).send(gateway.http()).await.status, 200);
         let [prefill, decode] = [&prefills, &decodes].map(|bodies| bodies.lock().expect("the lock").pop().expect("a body"));
         let [prefill, decode]: [Value; 2] = [prefill, decode].map(|body| serde_json::from_str(&body).expect("JSON"));
-        assert_eq!((&prefill["stream"] == &json!(false), &prefill["max_tokens"]), (true, &json!(50)));
+        assert_eq!((prefill["stream"] == json!(false), &prefill["max_tokens"]), (true, &json!(50)));
         let params = &prefill["disaggregated_params"];
         assert_eq!((&params["request_type"], params.as_object().map(|params| params.len())), (&json!("context_only"), Some(2)));
         assert!(params["disagg_request_id"].as_u64().is_some_and(|id| (1 << 42..1 << 63).contains(&id)), "{params}");
