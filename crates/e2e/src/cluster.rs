@@ -53,6 +53,7 @@ impl Cluster {
         for (plural, kind) in [("gatewayclasses", "GatewayClass"), ("gateways", "Gateway"), ("httproutes", "HTTPRoute")] {
             api.define("v1.7.0", "gateway.networking.k8s.io", plural, kind, &["v1"]);
         }
+        api.define("v1.6.0", "gateway.envoyproxy.io", "backendtrafficpolicies", "BackendTrafficPolicy", &["v1alpha1"]);
         api.apply("/api/v1/namespaces", json!({"metadata": {"name": "default"}}));
         let spec = json!({"controllerName": "pailou.dev/gateway-controller"});
         api.apply("/apis/gateway.networking.k8s.io/v1/gatewayclasses", json!({"metadata": {"name": "pailou"}, "spec": spec}));

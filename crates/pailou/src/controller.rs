@@ -19,7 +19,7 @@ use crate::{
     admin::{
         self,
         object_rows::{self, PageQuery},
-        routes_page::{self, Figures},
+        routes_page,
         state::{AdminState, Component, pretty},
     },
     cli::ControllerArgs,
@@ -192,9 +192,9 @@ impl Component for ControllerComponent {
         Some(&self.gatherer)
     }
 
-    fn routes(&self, query: &PageQuery, figures: Option<&Figures<'_>>) -> Option<String> {
+    fn routes(&self, query: &PageQuery) -> Option<String> {
         let compiled = self.published.borrow().clone()?.compiled;
-        Some(pretty(&routes_page::page(query, &compiled.statuses, Some(&compiled.snapshot), figures)))
+        Some(pretty(&routes_page::page(query, &compiled.statuses, Some(&compiled.snapshot), None)))
     }
 
     fn objects(&self, query: &PageQuery) -> Option<String> {

@@ -1,7 +1,9 @@
 //! Data of all proxies together, for the controller's page: it asks their admin endpoints while somebody looks.
 
 mod ask;
+mod away;
 mod merge;
+mod rules;
 mod samples;
 mod selection;
 pub(crate) mod tail;
@@ -23,7 +25,9 @@ use tokio::{
 };
 
 use crate::overview::Overview;
-pub(crate) use ask::{Answer, Question};
+pub(crate) use ask::{Answer, Failure, Question};
+use away::Away;
+pub(crate) use rules::RuleCounts;
 use samples::Samples;
 pub(crate) use selection::Selection;
 use tail::Tail;
@@ -36,6 +40,8 @@ const LIST_INTERVAL: Duration = Duration::from_secs(5);
 const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Samples younger than this are not taken anew: all viewers share them.
 const SAMPLE_AGE: Duration = Duration::from_millis(900);
+/// Time that a viewer waits for the proxies' samples: it then sees those that are there.
+const LOOK_WAIT: Duration = Duration::from_secs(1);
 /// Longest sample of a proxy, in bytes.
 const MAX_SAMPLE: usize = 1 << 20;
 
@@ -75,9 +81,12 @@ pub(crate) trait ProxySource: Send + Sync + 'static {
 pub(crate) struct Gatherer {
     source: Box<dyn ProxySource>,
     /// Turns to list proxies, and to take their samples: viewers that come together share one.
-    turns: [Semaphore; 2],
+    list_turn: Semaphore,
+    look_turn: Arc<Semaphore>,
+    away: Mutex<Away>,
     list: Mutex<(Option<Instant>, Arc<ProxyList>)>,
     samples: Mutex<Samples>,
+    pub(crate) rules: Mutex<RuleCounts>,
     pub(crate) tail: Tail,
 }
 
@@ -87,9 +96,12 @@ impl Gatherer {
     pub(crate) fn new(source: impl ProxySource) -> Self {
         Self {
             source: Box::new(source),
-            turns: [Semaphore::new(1), Semaphore::new(1)],
+            list_turn: Semaphore::new(1),
+            look_turn: Arc::new(Semaphore::new(1)),
+            away: Mutex::default(),
             list: Mutex::default(),
             samples: Mutex::default(),
+            rules: Mutex::default(),
             tail: Tail::default(),
         }
     }
@@ -97,7 +109,7 @@ impl Gatherer {
     /// The proxies that there are. While the API server is away those that were there.
     pub(crate) async fn proxies(&self) -> Arc<ProxyList> {
         // Nobody closes it.
-        let _turn = self.turns[0].acquire().await;
+        let _turn = self.list_turn.acquire().await;
         let (read, last) = self.list.lock().clone();
         if read.is_some_and(|read| read.elapsed() < LIST_INTERVAL) {
             return last;
@@ -109,6 +121,7 @@ impl Gatherer {
             Ok((proxies, omitted)) => ProxyList { proxies, omitted, problem: None },
             Err(problem) => ProxyList { problem: Some(problem), ..ProxyList::clone(&last) },
         });
+        self.away.lock().retain(&list.proxies);
         *self.list.lock() = (Some(Instant::now()), list.clone());
         list
     }
@@ -118,17 +131,22 @@ impl Gatherer {
         self.proxies().await.proxies.iter().filter(|proxy| selection.has(proxy)).cloned().collect()
     }
 
-    /// Asks these proxies, some at the same time, and hands on each answer as it comes.
+    /// Whether a proxy did not answer when it was asked last.
+    pub(crate) fn is_away(&self, proxy: &ProxyTarget) -> bool {
+        self.away.lock().has(&proxy.name)
+    }
+
+    /// Asks these proxies, some at the same time, and hands on each answer as it comes. Those that did not answer of late fail at once.
     pub(crate) async fn ask(&self, proxies: &[ProxyTarget], question: &Question, take: impl FnMut(&ProxyTarget, Answer)) {
         let questions = proxies.iter().map(|proxy| (proxy.clone(), question.clone()));
-        ask::ask_all(&*self.source, questions, ask::MAX_AT_ONCE, take).await;
+        self.ask_each(questions, ask::MAX_AT_ONCE, take).await;
     }
 
     /// The first answer of them all, each of whom may take long; `None` where none has one.
     pub(crate) async fn first(&self, proxies: Vec<ProxyTarget>, question: &Question) -> Option<(ProxyTarget, Bytes)> {
         let (send, mut answers) = mpsc::channel(1);
         let questions = proxies.into_iter().map(|proxy| (proxy, question.clone()));
-        let asking = ask::ask_all(&*self.source, questions, MAX_PROXIES, |proxy, answer| {
+        let asking = self.ask_each(questions, MAX_PROXIES, |proxy, answer| {
             if let Ok(answer) = answer {
                 // One is enough.
                 let _ = send.try_send((proxy.clone(), answer));
@@ -142,25 +160,52 @@ impl Gatherer {
     }
 
     /// Asks each proxy its own question.
-    async fn ask_each(&self, questions: Vec<(ProxyTarget, Question)>, take: impl FnMut(&ProxyTarget, Answer)) {
-        ask::ask_all(&*self.source, questions, ask::MAX_AT_ONCE, take).await;
+    async fn ask_each(
+        &self,
+        questions: impl IntoIterator<Item = (ProxyTarget, Question)>,
+        at_once: usize,
+        mut take: impl FnMut(&ProxyTarget, Answer),
+    ) {
+        let (wanted, others) = self.away.lock().sort(questions, Instant::now());
+        for (proxy, why) in others {
+            take(&proxy, Err(Failure { why, is_away: true }));
+        }
+        let take = |proxy: &ProxyTarget, answer: Answer| {
+            self.away.lock().take(&proxy.name, &answer, Instant::now());
+            take(proxy, answer);
+        };
+        ask::ask_all(&*self.source, wanted, at_once, take).await;
     }
 
-    /// Adds what the selected proxies say to the controller's sample.
-    pub(crate) async fn fill(&self, selection: &Selection, overview: &mut Overview) {
-        let _turn = self.turns[1].acquire().await;
-        if !self.samples.lock().are_newer_than(SAMPLE_AGE, Instant::now()) {
-            let list = self.proxies().await;
-            let wanted = self.samples.lock().begin(&list, Instant::now());
-            let question = Question::get("/overview", MAX_SAMPLE);
-            let read = |bytes: Bytes| {
-                serde_json::from_slice(&bytes).map_err(|_| "its answer is no sample: is it of another version?".to_owned())
-            };
-            self.ask(&wanted, &question, |proxy, answer| {
-                self.samples.lock().take(&proxy.name, answer.and_then(read), Instant::now());
-            })
-            .await;
+    /// Adds what the selected proxies say to the controller's sample. While some are slow, what they said last.
+    pub(crate) async fn fill(self: &Arc<Self>, selection: &Selection, overview: &mut Overview) {
+        let until = time::Instant::now() + LOOK_WAIT;
+        if let Ok(Ok(turn)) = time::timeout_at(until, self.look_turn.clone().acquire_owned()).await
+            && !self.samples.lock().are_newer_than(SAMPLE_AGE, Instant::now())
+        {
+            let gatherer = self.clone();
+            // A look goes on by itself, one at a time: it is bounded by the deadlines of its questions.
+            let look = tokio::spawn(async move {
+                gatherer.look().await;
+                drop(turn);
+            });
+            let _ = time::timeout_at(until, look).await;
         }
         self.samples.lock().fill(selection, overview);
+    }
+
+    /// Takes a sample of each proxy.
+    async fn look(&self) {
+        let list = self.proxies().await;
+        self.samples.lock().begin(&list, Instant::now());
+        let read = |bytes: Bytes| {
+            serde_json::from_slice(&bytes).map_err(|_| "its answer is no sample: is it of another version?".to_owned())
+        };
+        let take = |proxy: &ProxyTarget, answer: Answer| {
+            let sample = answer.map_err(|failure| failure.why).and_then(read);
+            self.samples.lock().take(&proxy.name, sample, Instant::now());
+        };
+        self.ask(&list.proxies, &Question::get("/overview", MAX_SAMPLE), take).await;
+        self.samples.lock().end(Instant::now());
     }
 }

@@ -1,6 +1,7 @@
 //! `pailou limits`: the counters of a running gateway, as a table.
 
 use std::{
+    collections::BTreeSet,
     io::{self, BufWriter, Write},
     net::SocketAddr,
 };
@@ -25,6 +26,9 @@ const MAX_COUNTERS: usize = 100_000;
 struct Page {
     counters: Vec<Counter>,
     next: Option<usize>,
+    /// Proxies that did not answer, where a controller tells of several.
+    #[serde(default)]
+    away: Vec<String>,
 }
 
 /// A counter, as the endpoint tells of it.
@@ -48,7 +52,7 @@ struct Counter {
 pub(crate) fn run(args: &LimitsArgs) -> Result<ExitOutcome, Error> {
     let mut page = LimitsPage { rule: args.rule.clone(), client: args.client.clone(), offset: 0, limit: MAX_PAGE };
     let token = client::read_token(args.admin_token_file.as_deref())?;
-    let (mut counters, mut documents) = (Vec::new(), Vec::new());
+    let (mut counters, mut documents, mut away) = (Vec::new(), Vec::new(), BTreeSet::new());
     loop {
         let answer = get(args.admin, &format!("/limits?{}", page.query()), token.as_deref())
             .map_err(|source| Error::Admin { address: args.admin, source })?;
@@ -57,6 +61,7 @@ pub(crate) fn run(args: &LimitsArgs) -> Result<ExitOutcome, Error> {
         let mut document: Value = serde_json::from_slice(&answer).map_err(unreadable)?;
         documents.extend(document["counters"].as_array_mut().into_iter().flat_map(std::mem::take));
         counters.extend(read.counters);
+        away.extend(read.away);
         match read.next.filter(|next| *next > page.offset && counters.len() < MAX_COUNTERS) {
             Some(next) => page.offset = next,
             None => break,
@@ -79,6 +84,12 @@ pub(crate) fn run(args: &LimitsArgs) -> Result<ExitOutcome, Error> {
         }
     }
     out.flush()?;
+    if let Some(first) = away.first() {
+        let others = if away.len() > 1 { format!(" and {} others", away.len() - 1) } else { String::new() };
+        let proxies = if away.len() == 1 { "proxy" } else { "proxies" };
+        let line = format!("{} {proxies} did not answer, whose counters are missing: {first}{others}", away.len());
+        eprintln!("{}", printable::Printable(&line));
+    }
     Ok(ExitOutcome::Done)
 }
 

@@ -4,7 +4,7 @@
 
 mod made;
 mod objects;
-mod pools;
+pub(crate) mod pools;
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! The controller's page: the data of all Gateways' proxies together, read over the network with tokens that the feed's authority signs.
 
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use pailou_e2e::client::{Call, Open};
 use pailou_e2e::cluster::{Cluster, Proxy};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::instant;
 
+const POLICIES: &str = "/apis/gateway.envoyproxy.io/v1alpha1/backendtrafficpolicies";
 const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/httproutes";
 /// Each receipt is kept, and backends are on this machine: so its own requests need a token, too.
 const ARGUMENTS: &[&str] = &["--receipts-sample", "1", "--allow-local-backends"];
@@ -146,6 +148,8 @@ async fn figures_are_those_of_all_gateways_of_one_or_of_one_proxy() {
     world.two.kill();
     let away = world.find("/overview", |sample| sample["proxies"][1]["away"].is_string()).await;
     assert_eq!((total(&away), &away["proxies"][1]["ready"], &away["proxies"][0]["away"]), (3, &json!(false), &Value::Null));
+    let routes = world.get("/routes?search=default/two").await;
+    assert_eq!((&routes["routes"][0]["rules"][0]["requests"], &routes["away"]), (&json!(1), &json!(["default/two-x"])));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,6 +167,8 @@ async fn receipts_and_explanations_are_found_at_whichever_proxy() {
     assert_eq!(of(&world.get("/receipts/first").await)[1], "default/one-x");
     let missing = Call::get("/receipts/none").host("localhost").send(world.cluster.admin()).await;
     assert_eq!(missing.status, 404);
+    let numbered = Call::get("/receipts?after=1").host("localhost").send(world.cluster.admin()).await;
+    assert!(numbered.status == 400 && numbered.text().contains("numbers its own receipts"), "{}", numbered.text());
     let call = Call::get("/receipts/stream?proxy=default/one-x").host("localhost");
     let mut stream = call.header("last-event-id", &list["last"].to_string()).open(world.cluster.admin()).await;
     world.chat(1, "of-the-other").await;
@@ -200,8 +206,10 @@ async fn nobody_else_reads_a_proxy_and_the_controllers_own_data_need_its_token()
         let host = world.one.admin().to_string();
         let refused = Call::get(path).host(&host).send(world.one.admin()).await;
         assert_eq!(refused.status, 403, "{path}: the proxy trusts nobody without a token");
-        let forged =
-            Call::get(path).host(&host).header("authorization", "Bearer pailou-admin.99999999999.00").send(world.one.admin()).await;
+        // Its end is near, so that its signature is what is wrong: it is one, but of nobody.
+        let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 60;
+        let forged = format!("Bearer pailou-admin.{end}.3006020101020101");
+        let forged = Call::get(path).host(&host).header("authorization", &forged).send(world.one.admin()).await;
         assert_eq!(forged.status, 403, "{path}");
     }
     let site = Call::get("/receipts").host("localhost").header("sec-fetch-site", "cross-site").send(world.cluster.admin()).await;
@@ -229,8 +237,32 @@ async fn a_controller_with_a_token_tells_only_its_bearers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn counters_of_limits_are_each_proxys_own() {
-    let cluster = Cluster::start(&[]).await;
-    let counters = Call::get("/limits").host("localhost").send(cluster.admin()).await.json();
-    assert_eq!(counters, json!({"counters": [], "next": null, "away": []}));
+async fn counters_of_limits_are_each_proxys_own_and_those_of_one_that_is_away_are_said_to_miss() {
+    let mut world = World::start().await;
+    for name in ["one", "two"] {
+        let target = json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}]);
+        let limit = json!({"type": "Global", "global": {"rules": [{"limit": {"requests": 1_000_000, "unit": "Year"}}]}});
+        let spec = json!({"targetRefs": target, "rateLimit": limit});
+        world.cluster.api.apply(POLICIES, json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec}));
+    }
+    let counting = async {
+        loop {
+            world.chat(0, "counted").await;
+            world.chat(1, "counted").await;
+            let counters = world.get("/limits").await;
+            if counters["counters"].as_array().unwrap().len() == 2 {
+                return counters;
+            }
+        }
+    };
+    let counters = wait::within("both proxies count", counting).await;
+    let proxies = ["0", "1"].map(|at| counters.pointer(&format!("/counters/{at}/proxy")).unwrap().as_str().unwrap());
+    assert_eq!((proxies, &counters["away"]), (["default/one-x", "default/two-x"], &json!([])));
+    let of_two = world.get("/limits?proxy=default/two-x").await;
+    assert_eq!(of_two["counters"].as_array().unwrap().len(), 1);
+    world.two.kill();
+    let left = world.find("/limits", |counters| counters["away"] == json!(["default/two-x"])).await;
+    assert_eq!(left["counters"].as_array().unwrap().len(), 1);
+    let (text, status) = world.run(&["limits"]);
+    assert!(status == Some(0) && text.contains("1 proxy did not answer") && text.contains("default/one-x"), "{text}");
 }

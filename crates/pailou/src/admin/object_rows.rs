@@ -19,6 +19,8 @@ pub(crate) struct PageQuery {
     search: String,
     /// Only objects that are not served as asked, or not all of it.
     problems: bool,
+    /// Names to look for; all where there are none.
+    names: BTreeSet<String>,
     /// Objects before the page.
     offset: usize,
     /// Most objects of the page.
@@ -33,6 +35,7 @@ impl PageQuery {
         Self {
             search: value("search").unwrap_or_default().to_lowercase(),
             problems: value("problems").is_some_and(|value| matches!(&*value, "1" | "true")),
+            names: query::values(query, "name", MAX_LIMIT).into_iter().collect(),
             offset: number("offset").unwrap_or(0),
             limit: number("limit").unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
         }
@@ -41,6 +44,11 @@ impl PageQuery {
     /// Whether an object with this status is wanted.
     pub(super) fn wants(&self, status: &Status) -> bool {
         !self.problems || status.severity() > Severity::Fine
+    }
+
+    /// Whether an object of this name is wanted.
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.contains(name)
     }
 
     /// Whether a text is looked for.
@@ -69,7 +77,7 @@ pub(crate) fn page(query: &PageQuery, statuses: &Statuses) -> Value {
         true => (key, key.name.to_string(), status),
         false => (key, format!("{}/{}", key.namespace, key.name), status),
     });
-    let found = named.filter(|(key, name, _)| query.finds(&format!("{} {name}", key.kind))).collect();
+    let found = named.filter(|(key, name, _)| query.names(name) && query.finds(&format!("{} {name}", key.kind))).collect();
     let (page, next, total) = query.page(found);
     let rows = page.iter().map(|(key, name, status)| {
         json!({
@@ -115,7 +123,10 @@ mod tests {
     #[test]
     fn a_query_is_bounded() {
         let query = PageQuery::of_query("search=A%2FB&offset=7&limit=9999&problems=1");
-        assert_eq!(query, PageQuery { search: "a/b".to_owned(), problems: true, offset: 7, limit: MAX_LIMIT });
+        assert_eq!(
+            query,
+            PageQuery { search: "a/b".to_owned(), problems: true, offset: 7, limit: MAX_LIMIT, ..PageQuery::default() }
+        );
         assert_eq!(PageQuery::of_query("limit=x&offset=-1"), PageQuery { limit: DEFAULT_LIMIT, ..PageQuery::default() });
     }
 

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     STREAM_LIMIT,
-    state::{AdminState, Component},
+    state::{AdminState, Component, MAX_CHOICES},
 };
 use crate::gather::Selection;
 
@@ -130,13 +130,18 @@ impl Kept {
     }
 }
 
-/// Events for one more viewer, after the one that `Last-Event-ID` names; `None` if there are viewers enough.
+/// Events for one more viewer, after the one that `Last-Event-ID` names.
+///
+/// # Errors
+/// There are viewers or choices enough.
 pub(super) fn stream<C: Component>(
     state: &Arc<AdminState<C>>,
     head: &Parts,
     selection: &Selection,
-) -> Option<mpsc::Receiver<Bytes>> {
-    let (viewer, starts) = state.overviews(selection)?.enter()?;
+) -> Result<mpsc::Receiver<Bytes>, String> {
+    let choices = || format!("{MAX_CHOICES} choices of Gateways and proxies are looked at already");
+    let overviews = state.overviews(selection).ok_or_else(choices)?;
+    let (viewer, starts) = overviews.enter().ok_or_else(|| format!("{MAX_VIEWERS} look at the overview already"))?;
     if starts {
         tokio::spawn(sample(state.clone(), viewer.0.clone(), selection.clone()));
     }
@@ -146,7 +151,7 @@ pub(super) fn stream<C: Component>(
     let seen = if last > *newest.borrow() { 0 } else { last };
     let (send, receive) = mpsc::channel(1);
     tokio::spawn(follow(viewer, newest, seen, send, STREAM_LIMIT));
-    Some(receive)
+    Ok(receive)
 }
 
 /// Takes samples for as long as anybody looks.

@@ -1,6 +1,10 @@
 //! What a controller answers for all proxies together: `/receipts`, `/explain` and `/limits`. Behind the [guard](crate::admin::guard).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{
@@ -8,6 +12,7 @@ use hyper::{
     body::{Bytes, Incoming},
     http::request::Parts,
 };
+use pailou_snapshot::Name;
 use serde_json::{Value, json};
 use tokio::time;
 
@@ -19,7 +24,7 @@ use super::{
     response::{content, json as document, only, sentence, text},
 };
 use crate::gather::{
-    Gatherer, MAX_PROXIES, ProxyTarget, Question, Selection,
+    Gatherer, ProxyTarget, Question, Selection,
     tail::{MAX_VIEWERS, Tail, name_proxy},
 };
 
@@ -27,8 +32,12 @@ use crate::gather::{
 const MAX_LIST: usize = 4 << 20;
 /// Counters of a proxy that can be paged through.
 const MAX_COUNTERS: usize = 1000;
-/// Gateways that a request is explained for.
+/// Gateways that a request is explained for, and proxies of each that are asked for it, one after the other.
 const MAX_GATEWAYS: usize = 16;
+const MAX_ATTEMPTS: usize = 3;
+/// Why a number of a receipt selects none here.
+const NO_AFTER: &str =
+    "after: each proxy numbers its own receipts. Follow /receipts/stream with Last-Event-ID, or ask a proxy itself\n";
 
 /// Whether a path is answered here.
 pub(super) fn is_of_proxies(path: &str) -> bool {
@@ -69,6 +78,8 @@ pub(super) async fn answer(head: &Parts, body: Incoming, gatherer: &Arc<Gatherer
                 }
             },
         },
+        // Each proxy counts its own: one number is another receipt at each.
+        Some("") if query::value(query, "after").is_some() => text(StatusCode::BAD_REQUEST, NO_AFTER),
         Some("") => match ReceiptQuery::of_query(query) {
             Ok(wanted) => receipts(query, &wanted, gatherer).await,
             Err(message) => text(StatusCode::BAD_REQUEST, message),
@@ -177,29 +188,70 @@ async fn explain(head: &Parts, body: Incoming, gatherer: &Gatherer) -> Response<
     let Ok(Ok(asked)) = collected else {
         return text(StatusCode::PAYLOAD_TOO_LARGE, "the document is too large, or too slow\n");
     };
-    let mut proxies = gatherer.selected(&selection(head.uri.query().unwrap_or_default())).await;
-    proxies.retain(|proxy| proxy.admin.is_some());
-    proxies.dedup_by(|one, before| one.gateway == before.gateway);
-    proxies.truncate(MAX_GATEWAYS);
-    const { assert!(MAX_GATEWAYS <= MAX_PROXIES) };
+    let proxies = gatherer.selected(&selection(head.uri.query().unwrap_or_default())).await;
     let question =
         Question { document: Some(asked.to_bytes()), deadline: Duration::from_secs(5), ..Question::get("/explain", MAX_LIST) };
+    let mut waiting = by_gateway(proxies, |proxy| gatherer.is_away(proxy));
     let (mut explanations, mut refusals) = (Vec::new(), Vec::new());
-    gatherer
-        .ask(&proxies, &question, |proxy, answer| match answer {
-            Ok(bytes) => explanations.extend(explanation(&bytes, proxy)),
-            Err(why) => refusals.push(format!("{}: {why}", proxy.name)),
-        })
-        .await;
+    for _ in 0..MAX_ATTEMPTS {
+        let next: Vec<_> = waiting.values_mut().filter_map(VecDeque::pop_front).collect();
+        gatherer
+            .ask(&next, &question, |proxy, answer| match answer.map(|bytes| explanation(&bytes, proxy)) {
+                Ok(Some(document)) => {
+                    waiting.remove(&proxy.gateway);
+                    explanations.push(document);
+                }
+                Ok(None) => refusals.push(format!("{}: its answer is no explanation", proxy.name)),
+                Err(failure) => refusals.push(format!("{}: {}", proxy.name, failure.why)),
+            })
+            .await;
+    }
     explanations.sort_by_key(|document| (!document["problem"].is_null(), document["gateway"].as_str().map(str::to_owned)));
     refusals.sort();
-    match (explanations.into_iter().next(), refusals.into_iter().next()) {
-        (Some(best), _) => document(super::state::pretty(&best)),
-        (None, Some(refusal)) => sentence(StatusCode::BAD_GATEWAY, &refusal),
+    match (explanations.into_iter().next(), refusals.first()) {
+        (Some(mut best), _) => {
+            best["refusals"] = json!(refusals);
+            document(super::state::pretty(&best))
+        }
+        (None, Some(refusal)) => sentence(StatusCode::BAD_GATEWAY, refusal),
         (None, None) => text(StatusCode::SERVICE_UNAVAILABLE, "there is no proxy to ask\n"),
     }
 }
 
+/// Proxies of the first Gateways, those that are not away first.
+fn by_gateway(proxies: Vec<ProxyTarget>, is_away: impl Fn(&ProxyTarget) -> bool) -> BTreeMap<Name, VecDeque<ProxyTarget>> {
+    let mut gateways: BTreeMap<Name, VecDeque<ProxyTarget>> = BTreeMap::new();
+    let (away, others): (Vec<_>, Vec<_>) = proxies.into_iter().partition(|proxy| proxy.admin.is_none() || is_away(proxy));
+    for proxy in others.into_iter().chain(away) {
+        if gateways.len() < MAX_GATEWAYS || gateways.contains_key(&proxy.gateway) {
+            gateways.entry(proxy.gateway.clone()).or_default().push_back(proxy);
+        }
+    }
+    gateways
+}
+
 fn explanation(bytes: &Bytes, proxy: &ProxyTarget) -> Option<Value> {
     named(serde_json::from_slice(bytes).ok()?, proxy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_of_each_gateway_is_asked_first_that_answered_last() {
+        let proxy = |gateway: &str, name: &str| ProxyTarget {
+            gateway: Name::new("default", gateway),
+            name: Name::new("default", name),
+            admin: Some(([127, 0, 0, 1], 1).into()),
+        };
+        // By the names of the pods, Gateways alternate.
+        let list = vec![proxy("g", "a"), proxy("h", "b"), proxy("g", "c"), proxy("h", "d")];
+        let sorted = by_gateway(list, |proxy| *proxy.name.name == *"a");
+        let names: Vec<Vec<String>> =
+            sorted.values().map(|proxies| proxies.iter().map(|proxy| proxy.name.to_string()).collect()).collect();
+        assert_eq!(names, [["default/c", "default/a"], ["default/b", "default/d"]]);
+        let many = (0..40).map(|at| proxy(&format!("g{at}"), &format!("p{at}"))).collect();
+        assert_eq!(by_gateway(many, |_| false).len(), MAX_GATEWAYS);
+    }
 }

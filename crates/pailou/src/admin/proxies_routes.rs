@@ -1,86 +1,88 @@
 //! Counts of rules, of all proxies together, for a controller's `/routes`.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
-use hyper::http::request::Parts;
-use pailou_proxy::metrics::RuleFigures;
-use pailou_snapshot::RouteName;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::object_rows::MAX_LIMIT;
-use crate::gather::{Gatherer, Question, Selection};
+use super::{object_rows::MAX_LIMIT, state::pretty};
+use crate::gather::{Gatherer, Question, RuleCounts, Selection};
 
 /// Longest answer, in bytes.
 const MAX_ANSWER: usize = 4 << 20;
-/// Most rules.
-const MAX_RULES: usize = 16_384;
+/// Names of one question: routes of all kinds may have each, and all of them are to fit a page.
+const MAX_NAMES: usize = 40;
 
-/// A rule's kind of route, and its name.
-pub(super) type RuleKey = (String, String);
-
-/// A rule's key.
-pub(super) fn key(name: &RouteName) -> RuleKey {
-    (name.kind.name().to_owned(), name.to_string())
+/// A page of a controller's routes with the counts of the selected proxies, and the names of those that did not answer: what these said
+/// last counts.
+pub(super) async fn with_counts(page: &str, gatherer: &Gatherer, selection: &Selection) -> Option<String> {
+    let mut page: Value = serde_json::from_str(page).ok()?;
+    let all = gatherer.proxies().await;
+    gatherer.rules.lock().retain(&all.proxies);
+    let proxies: Vec<_> = all.proxies.iter().filter(|proxy| selection.has(proxy)).cloned().collect();
+    let mut away = BTreeSet::new();
+    for path in paths(&page) {
+        let question = Question::get(path, MAX_ANSWER);
+        gatherer
+            .ask(&proxies, &question, |proxy, answer| match answer.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+                Some(document) => gatherer.rules.lock().take(proxy, &document),
+                None => {
+                    away.insert(proxy.name.to_string());
+                }
+            })
+            .await;
+    }
+    fill(&mut page, &gatherer.rules.lock(), selection);
+    page["away"] = json!(away);
+    Some(pretty(&page))
 }
 
-/// Counts of the rules of the page that a query asks for. A proxy has the routes of its Gateway alone, so its page holds at least those
-/// of the controller's page that it serves, as far as a page goes.
-pub(super) async fn counts(head: &Parts, gatherer: &Gatherer, selection: &Selection) -> HashMap<RuleKey, RuleFigures> {
-    let query = head.uri.query().unwrap_or_default();
-    let kept = query.split('&').filter(|pair| pair.starts_with("search=") || pair.starts_with("problems="));
-    let path = kept.fold(format!("/routes?limit={MAX_LIMIT}"), |path, pair| path + "&" + pair);
-    let proxies = gatherer.selected(selection).await;
-    let mut counts = HashMap::new();
-    gatherer
-        .ask(&proxies, &Question::get(path, MAX_ANSWER), |_, answer| {
-            let document = answer.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            add(&mut counts, &document.unwrap_or_default());
-        })
-        .await;
-    counts
-}
-
-fn add(counts: &mut HashMap<RuleKey, RuleFigures>, document: &Value) {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    for route in list(&document["routes"]) {
-        for rule in list(&route["rules"]) {
-            let (Some(kind), Some(name)) = (route["kind"].as_str(), rule["name"].as_str()) else { continue };
-            let key = (kind.to_owned(), name.to_owned());
-            if counts.len() >= MAX_RULES && !counts.contains_key(&key) {
-                continue;
+/// Questions for the routes of a page, by their names: a proxy's own pages begin and end elsewhere, as it has fewer routes.
+fn paths(page: &Value) -> Vec<String> {
+    let routes = page["routes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let names: BTreeSet<&str> = routes.iter().filter_map(|route| route["name"].as_str()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let path = |names: &[&str]| {
+        names.iter().fold(format!("/routes?limit={MAX_LIMIT}"), |mut path, name| {
+            path.push_str("&name=");
+            for byte in name.bytes() {
+                match byte {
+                    b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' => path.push(char::from(byte)),
+                    _ => path.push_str(&format!("%{byte:02X}")),
+                }
             }
-            let count = |value: &Value| value.as_u64().unwrap_or(0);
-            let sum = counts.entry(key).or_default();
-            sum.requests += count(&rule["requests"]);
-            sum.errors += count(&rule["errors"]);
-            sum.client_errors += count(&rule["clientErrors"]);
-            sum.ttft_seconds += rule["ttft"]["sum"].as_f64().unwrap_or(0.0);
-            sum.ttft_count += count(&rule["ttft"]["count"]);
+            path
+        })
+    };
+    names.chunks(MAX_NAMES).map(path).collect()
+}
+
+fn fill(page: &mut Value, counts: &RuleCounts, selection: &Selection) {
+    for route in page["routes"].as_array_mut().into_iter().flatten() {
+        let kind = route["kind"].as_str().unwrap_or_default().to_owned();
+        for rule in route["rules"].as_array_mut().into_iter().flatten() {
+            let sum = counts.sum(selection, &(kind.clone(), rule["name"].as_str().unwrap_or_default().to_owned()));
+            rule["requests"] = sum.requests.into();
+            rule["errors"] = sum.errors.into();
+            rule["clientErrors"] = sum.client_errors.into();
+            rule["ttft"] = json!({"sum": sum.ttft_seconds, "count": sum.ttft_count});
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::admin::object_rows::PageQuery;
 
     #[test]
-    fn counts_of_a_rule_are_those_of_all_proxies() {
-        let page = |requests: u64, errors: u64| {
-            let rule = json!({
-                "name": "default/web/rule/0", "requests": requests, "errors": errors, "clientErrors": 1,
-                "ttft": { "sum": 0.5, "count": requests },
-            });
-            json!({ "routes": [{ "kind": "HTTPRoute", "name": "default/web", "rules": [rule] }] })
-        };
-        let mut counts = HashMap::new();
-        for document in [page(3, 1), page(4, 0), json!({}), json!({ "routes": "none" })] {
-            add(&mut counts, &document);
-        }
-        let sum = counts[&("HTTPRoute".to_owned(), "default/web/rule/0".to_owned())];
-        assert_eq!((sum.requests, sum.errors, sum.client_errors, sum.ttft_seconds, sum.ttft_count), (7, 1, 2, 1.0, 7));
-        assert_eq!(counts.len(), 1);
+    fn proxies_are_asked_by_the_names_of_the_page() {
+        let routes: Vec<_> =
+            (0..90).map(|at| json!({"kind": "HTTPRoute", "name": format!("a/route-{at:02}"), "rules": []})).collect();
+        let paths = paths(&json!({"routes": routes, "next": 300}));
+        assert_eq!(paths.len(), 3);
+        assert!(paths[0].starts_with("/routes?limit=200&name=a%2Froute-00&name=a%2Froute-01&"), "{}", paths[0]);
+        let query = PageQuery::of_query(paths[2].split_once('?').unwrap().1);
+        assert!(query.names("a/route-80") && query.names("a/route-89") && !query.names("a/route-79"));
+        assert!(PageQuery::of_query("limit=1").names("any"));
     }
 }

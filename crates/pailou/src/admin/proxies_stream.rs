@@ -71,8 +71,10 @@ async fn send_news(tail: &Tail, selection: &Selection, filter: &ReceiptFilter, m
 fn news(tail: &Tail, selection: &Selection, filter: &ReceiptFilter, seen: &mut u64) -> String {
     let news = tail.after(*seen, MAX_BATCH);
     let mut text = String::new();
-    if news.lost > 0 {
-        let _ = write!(text, "event: lost\ndata: {{\"lost\":{}}}\n\n", news.lost);
+    let unread = news.receipts.iter().filter(|receipt| receipt.is_of(selection)).map(|receipt| receipt.lost);
+    let lost = news.lost + unread.sum::<u64>();
+    if lost > 0 {
+        let _ = write!(text, "event: lost\ndata: {{\"lost\":{lost}}}\n\n");
     }
     for receipt in &news.receipts {
         *seen = receipt.sequence;

@@ -15,6 +15,13 @@ pub(super) fn long_value(query: &str, name: &str) -> Option<String> {
     String::from_utf8(value).ok()
 }
 
+/// At most `most` values of a parameter that may come several times.
+pub(super) fn values(query: &str, name: &str, most: usize) -> Vec<String> {
+    let query = query.replace('+', "%20");
+    let values = pailou_auth::query_values(&query, name).filter_map(|value| String::from_utf8(value.into_owned()).ok());
+    values.filter(|value| value.len() <= MAX_TEXT).take(most).collect()
+}
+
 /// A parameter that is a number.
 pub(super) fn number(query: &str, name: &str) -> Option<usize> {
     value(query, name)?.parse().ok()

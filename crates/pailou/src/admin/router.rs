@@ -88,22 +88,19 @@ async fn overview<C: Component>(head: &Parts, state: &Arc<AdminState<C>>) -> Res
     let selection = proxies_page::selection(head.uri.query().unwrap_or_default());
     match (&head.method, head.uri.path()) {
         (&Method::GET, "/overview/stream") => match overview_stream::stream(state, head, &selection) {
-            Some(events) => content(EVENTS, AdminBody::events(events)),
-            None => {
-                let words = format_args!("{} look at the overview already", overview_stream::MAX_VIEWERS);
-                sentence(StatusCode::SERVICE_UNAVAILABLE, &words)
-            }
+            Ok(events) => content(EVENTS, AdminBody::events(events)),
+            Err(full) => sentence(StatusCode::SERVICE_UNAVAILABLE, &full),
         },
         (&Method::GET | &Method::HEAD, "/routes" | "/objects") => {
             let query = PageQuery::of_query(head.uri.query().unwrap_or_default());
             let component = state.component();
             let page = match (head.uri.path(), component.gatherer()) {
                 ("/objects", _) => component.objects(&query),
-                (_, None) => component.routes(&query, None),
-                (_, Some(gatherer)) => {
-                    let counts = proxies_routes::counts(head, gatherer, &selection).await;
-                    component.routes(&query, Some(&|name| counts.get(&proxies_routes::key(name)).copied()))
-                }
+                (_, None) => component.routes(&query),
+                (_, Some(gatherer)) => match component.routes(&query) {
+                    Some(page) => proxies_routes::with_counts(&page, gatherer, &selection).await,
+                    None => None,
+                },
             };
             match page {
                 Some(page) => json(page),

@@ -34,6 +34,7 @@ pub(crate) fn page(query: &PageQuery, statuses: &Statuses, snapshot: Option<&Sna
     let routes =
         statuses.iter().filter(|(_, status)| query.wants(status)).filter_map(|(key, status)| Some((kind(key)?, key, status)));
     let routes = routes.map(|(kind, key, status)| ((kind, format!("{}/{}", key.namespace, key.name)), status));
+    let routes = routes.filter(|((_, name), _)| query.names(name));
     let found: Vec<_> = if query.searches() {
         let rules = snapshot.map(|snapshot| rules(snapshot, &|_| true)).unwrap_or_default();
         routes.filter(|(name, _)| is_found(query, name, rules.get(name))).collect()

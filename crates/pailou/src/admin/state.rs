@@ -22,7 +22,7 @@ use super::{
     limits_page::LimitsPage,
     object_rows::{self, PageQuery},
     overview_stream::Overviews,
-    routes_page::{self, Figures},
+    routes_page,
     try_out::MAX_TRIES,
 };
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
 /// Requests answered at the same time, probes apart: viewers, tries and those who wait for a receipt are less than that.
 pub(super) const MAX_REQUESTS: usize = 64;
 /// Choices of proxies that viewers look at, at the same time.
-const MAX_CHOICES: usize = 8;
+pub(super) const MAX_CHOICES: usize = 8;
 
 /// Part of a process that serves: a gateway, a controller or a picker.
 pub(crate) trait Component: Send + Sync + 'static {
@@ -55,8 +55,8 @@ pub(crate) trait Component: Send + Sync + 'static {
     fn gatherer(&self) -> Option<&Arc<Gatherer>> {
         None
     }
-    /// A page of its routes as JSON, with the counts of their rules that others have, if any; `None` where it has none.
-    fn routes(&self, _: &PageQuery, _: Option<&Figures<'_>>) -> Option<String> {
+    /// A page of its routes as JSON; `None` where it has none.
+    fn routes(&self, _: &PageQuery) -> Option<String> {
         None
     }
     /// A page of its other objects as JSON; `None` where it has none.
@@ -220,7 +220,7 @@ impl Component for GatewayComponent {
         Some(&self.proxy)
     }
 
-    fn routes(&self, query: &PageQuery, _: Option<&Figures<'_>>) -> Option<String> {
+    fn routes(&self, query: &PageQuery) -> Option<String> {
         let (statuses, _) = self.configuration().unwrap_or_default();
         let figures = |name: &RouteName| self.proxy.rule_figures(name);
         Some(pretty(&routes_page::page(query, &statuses, self.proxy.snapshot().as_deref(), Some(&figures))))

@@ -28,8 +28,26 @@ pub(crate) struct Question {
     pub(crate) deadline: Duration,
 }
 
-/// An answer of status 200, or why there is none, in words for the operator.
-pub(crate) type Answer = Result<Bytes, String>;
+/// An answer of status 200, or why there is none.
+pub(crate) type Answer = Result<Bytes, Failure>;
+
+/// A proxy's answer that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// In words for the operator.
+    pub(crate) why: String,
+    /// Whether it would not answer another question either.
+    pub(crate) is_away: bool,
+}
+
+impl Failure {
+    fn away(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_away: true }
+    }
+}
+
+/// A question that takes longer waits for something to happen, so its end says nothing about the proxy.
+const MAX_PROMPT: Duration = Duration::from_secs(5);
 
 impl Question {
     /// A GET that a proxy answers at once.
@@ -49,11 +67,11 @@ pub(super) async fn ask_all(
     let mut tasks = JoinSet::new();
     for (proxy, question) in questions {
         let Some(address) = proxy.admin else {
-            take(&proxy, Err("it has no address yet".to_owned()));
+            take(&proxy, Err(Failure::away("it has no address yet")));
             continue;
         };
         let Some(token) = source.token(&proxy.gateway) else {
-            take(&proxy, Err("the controller cannot sign a token yet".to_owned()));
+            take(&proxy, Err(Failure::away("the controller cannot sign a token yet")));
             continue;
         };
         let places = places.clone();
@@ -61,7 +79,10 @@ pub(super) async fn ask_all(
             // Nobody closes it.
             let _place = places.acquire_owned().await;
             let answer = time::timeout(question.deadline, ask(address, &token, &question)).await;
-            let late = || format!("it does not answer within {} s", question.deadline.as_secs_f64());
+            let late = || Failure {
+                why: format!("it does not answer within {} s", question.deadline.as_secs_f64()),
+                is_away: question.deadline <= MAX_PROMPT,
+            };
             (proxy, answer.unwrap_or_else(|_| Err(late())))
         });
     }
@@ -81,18 +102,20 @@ async fn ask(address: SocketAddr, token: &str, question: &Question) -> Answer {
         .header(AUTHORIZATION, format!("Bearer {token}"))
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(question.document.clone().unwrap_or_default()));
-    let request = request.map_err(|error| error.to_string())?;
-    let (response, _connection) = exchange(address, request).await.map_err(|error| format!("it does not answer: {error}"))?;
+    let request = request.map_err(|error| Failure { why: error.to_string(), is_away: false })?;
+    let (response, _connection) =
+        exchange(address, request).await.map_err(|error| Failure::away(format!("it does not answer: {error}")))?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), question.most).collect().await.map_err(|error| error.to_string())?.to_bytes();
+    let body = Limited::new(response.into_body(), question.most).collect().await;
+    let body = body.map_err(|error| Failure { why: error.to_string(), is_away: false })?.to_bytes();
     match status {
         StatusCode::OK => Ok(body),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Err(format!("it refuses the controller's token ({}): is it of an older version?", status.as_u16()))
+            Err(Failure::away(format!("it refuses the controller's token ({}): is it of an older version?", status.as_u16())))
         }
         _ => {
             let words: String = String::from_utf8_lossy(&body).trim().chars().take(200).collect();
-            Err(format!("it answers {}: {words}", status.as_u16()))
+            Err(Failure { why: format!("it answers {}: {words}", status.as_u16()), is_away: false })
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::overview::{
     EndpointRow, Histogram, Latencies, MAX_ENDPOINTS, MAX_MODELS, MAX_POOLS, ModelRow, Overview, PoolRow, ReceiptCounts,
-    RequestCounts, TokenCounts, WaitingRequests,
+    RequestCounts, TokenCounts, WaitingLevel, WaitingRequests,
+    pools::{MAX_FLOWS, MAX_LEVELS},
 };
 
 /// Most rows of a list before its end is known.
@@ -71,6 +72,9 @@ pub(super) fn finish(sum: &mut Overview) {
     pools.truncate(MAX_POOLS);
     let share = MAX_ENDPOINTS / pools.len().max(1);
     for pool in pools {
+        if let Some(queue) = &mut pool.queue {
+            finish_levels(&mut queue.levels);
+        }
         pool.endpoints.retain(|endpoint| !endpoint.state.is_empty());
         if pool.endpoints.len() > share {
             // Those with trouble are looked for.
@@ -120,8 +124,50 @@ fn add_queue(sum: &mut WaitingRequests, queue: &WaitingRequests, moment: Moment)
     if moment == Moment::Now {
         sum.waiting += queue.waiting;
         sum.oldest_wait_seconds = sum.oldest_wait_seconds.max(queue.oldest_wait_seconds);
+        add_levels(&mut sum.levels, &queue.levels);
     }
     add_counts(&mut sum.outcomes, &queue.outcomes);
+}
+
+/// Each proxy queues for itself: those of one priority and of one fairness id are added.
+fn add_levels(sum: &mut Vec<WaitingLevel>, levels: &[WaitingLevel]) {
+    for level in levels {
+        let at = match sum.iter().position(|known| known.priority == level.priority) {
+            Some(at) => at,
+            None if sum.len() >= MAX_ROWS => continue,
+            None => {
+                sum.push(WaitingLevel { priority: level.priority, ..WaitingLevel::default() });
+                sum.len() - 1
+            }
+        };
+        let known = &mut sum[at];
+        known.requests = known.requests.saturating_add(level.requests);
+        known.bytes += level.bytes;
+        known.oldest_wait_seconds = known.oldest_wait_seconds.max(level.oldest_wait_seconds);
+        known.flows_omitted = known.flows_omitted.max(level.flows_omitted);
+        for flow in &level.flows {
+            match known.flows.iter().position(|known| known.name == flow.name) {
+                Some(at) => {
+                    let known = &mut known.flows[at];
+                    known.requests += flow.requests;
+                    known.oldest_wait_seconds = known.oldest_wait_seconds.max(flow.oldest_wait_seconds);
+                }
+                None if known.flows.len() < MAX_ROWS => known.flows.push(flow.clone()),
+                None => known.flows_omitted += 1,
+            }
+        }
+    }
+}
+
+/// Brings levels to the bounds of a sample: the highest priorities, and the deepest flows of each.
+fn finish_levels(levels: &mut Vec<WaitingLevel>) {
+    levels.sort_by_key(|level| std::cmp::Reverse(level.priority));
+    levels.truncate(MAX_LEVELS);
+    for level in levels {
+        level.flows.sort_by(|one, other| other.requests.cmp(&one.requests).then_with(|| one.name.cmp(&other.name)));
+        level.flows_omitted += level.flows.len().saturating_sub(MAX_FLOWS);
+        level.flows.truncate(MAX_FLOWS);
+    }
 }
 
 fn add_models(sum: &mut Vec<ModelRow>, models: &[ModelRow]) {
@@ -148,10 +194,14 @@ fn add_models(sum: &mut Vec<ModelRow>, models: &[ModelRow]) {
 fn add_pools(sum: &mut Vec<PoolRow>, pools: &[PoolRow], moment: Moment) {
     for pool in pools {
         let at = sum.iter().position(|known| known.name == pool.name);
-        let at = at.unwrap_or_else(|| {
-            sum.push(PoolRow { name: pool.name.clone(), ..PoolRow::default() });
-            sum.len() - 1
-        });
+        let at = match at {
+            Some(at) => at,
+            None if sum.len() >= MAX_ROWS => continue,
+            None => {
+                sum.push(PoolRow { name: pool.name.clone(), ..PoolRow::default() });
+                sum.len() - 1
+            }
+        };
         let known = &mut sum[at];
         if moment == Moment::Now {
             known.backend.clone_from(&pool.backend);

@@ -8,19 +8,17 @@ use std::{
 use pailou_snapshot::Name;
 
 use super::{
-    ProxyList, ProxyTarget, Selection,
+    MAX_PROXIES, ProxyList, ProxyTarget, Selection,
     merge::{self, Moment},
 };
 use crate::overview::{Overview, ProxyRow, short};
 
 /// Time without a look after which the counts begin anew.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A proxy that is away is asked again after this time.
-const AWAY_INTERVAL: Duration = Duration::from_secs(5);
-/// Proxies that are away and asked in one look: those that answer are not to wait for them all.
-const MAX_AWAY_ASKED: usize = 16;
 /// A proxy that began before the series and joins it later brings a past along, with some tolerance.
 const TOLERANCE: Duration = Duration::from_secs(5);
+/// Proxies that are kept though they are beside those that are listed.
+const MAX_CUT_OFF: usize = MAX_PROXIES;
 /// Gateways whose former proxies' counts are kept.
 const MAX_GONE: usize = 1024;
 
@@ -32,8 +30,10 @@ pub(super) struct Samples {
     gone: BTreeMap<Name, Overview>,
     /// Number of the series of sums: those of another cannot be compared with them.
     series: u64,
-    /// Its begin, and the last look.
-    began: Option<(Instant, Instant)>,
+    /// Its begin.
+    began: Option<Instant>,
+    /// Begin and end of the last look.
+    last_look: Option<(Instant, Instant)>,
     /// Proxies beside those.
     omitted: usize,
     list_problem: Option<String>,
@@ -45,50 +45,56 @@ struct Seen {
     last: Option<Overview>,
     /// Counts of its former processes.
     former: Overview,
-    /// Why it gave no sample, and when it was asked.
-    away: Option<(String, Instant)>,
+    /// Why it gave no sample.
+    away: Option<String>,
 }
 
 impl Samples {
-    /// Whether the last look was less than that ago.
+    /// Whether the last look began less than that ago.
     pub(super) fn are_newer_than(&self, age: Duration, now: Instant) -> bool {
-        self.began.is_some_and(|(_, last)| now.saturating_duration_since(last) < age)
+        self.last_look.is_some_and(|(last, _)| now.saturating_duration_since(last) < age)
     }
 
-    /// Begins a look, with the proxies that there are now. Returns those to ask.
-    pub(super) fn begin(&mut self, list: &ProxyList, now: Instant) -> Vec<ProxyTarget> {
-        let began = self.began.filter(|(_, last)| now.saturating_duration_since(*last) < IDLE_TIMEOUT).map(|(began, _)| began);
-        if began.is_none() {
-            *self = Self { series: self.series + 1, ..Self::default() };
+    /// Begins a look, with the proxies that there are now.
+    pub(super) fn begin(&mut self, list: &ProxyList, now: Instant) {
+        if self.last_look.is_none_or(|(_, end)| now.saturating_duration_since(end) >= IDLE_TIMEOUT) {
+            *self = Self { series: self.series + 1, began: Some(now), ..Self::default() };
         }
-        self.began = Some((began.unwrap_or(now), now));
+        self.last_look = Some((now, now));
         (self.omitted, self.list_problem) = (list.omitted, list.problem.clone());
         let listed: BTreeSet<&Name> = list.proxies.iter().map(|proxy| &proxy.name).collect();
-        let gone: Vec<Name> = self.proxies.keys().filter(|name| !listed.contains(name)).cloned().collect();
+        // Those after the last that is listed may be there: their counts are not to be added again when they come back.
+        let end = list.proxies.last().filter(|_| list.omitted > 0).map(|proxy| &proxy.name);
+        let (cut_off, mut gone): (Vec<_>, Vec<_>) =
+            self.proxies.keys().filter(|name| !listed.contains(name)).cloned().partition(|name| end.is_some_and(|end| name > end));
+        gone.extend(cut_off.iter().skip(MAX_CUT_OFF).cloned());
+        for name in cut_off.iter().take(MAX_CUT_OFF) {
+            if let Some(seen) = self.proxies.get_mut(name) {
+                seen.away = Some(format!("it is not asked: it is beside the first {} proxies", list.proxies.len()));
+            }
+        }
         for name in gone {
             self.forget(&name);
         }
-        let (mut wanted, mut away) = (Vec::new(), Vec::new());
         for proxy in &list.proxies {
             let seen = self.proxies.entry(proxy.name.clone()).or_insert_with(|| Seen::new(proxy.clone()));
             seen.target = proxy.clone();
-            match &seen.away {
-                None => wanted.push(proxy.clone()),
-                Some((_, asked)) if now.saturating_duration_since(*asked) >= AWAY_INTERVAL => away.push((*asked, proxy.clone())),
-                Some(_) => {}
-            }
         }
-        away.sort_by_key(|(asked, _)| *asked);
-        wanted.extend(away.into_iter().take(MAX_AWAY_ASKED).map(|(_, proxy)| proxy));
-        wanted
+    }
+
+    /// Ends a look: the time without one counts from here.
+    pub(super) fn end(&mut self, now: Instant) {
+        if let Some((_, end)) = &mut self.last_look {
+            *end = now;
+        }
     }
 
     /// Takes a proxy's answer in.
     pub(super) fn take(&mut self, proxy: &Name, answer: Result<Overview, String>, now: Instant) {
-        let Some((began, _)) = self.began else { return };
+        let Some(began) = self.began else { return };
         let Some(seen) = self.proxies.get_mut(proxy) else { return };
         match answer {
-            Err(why) => seen.away = Some((short(why), now)),
+            Err(why) => seen.away = Some(short(why)),
             Ok(sample) => {
                 seen.away = None;
                 let age = now.saturating_duration_since(began);
@@ -175,7 +181,7 @@ impl Seen {
         let last = self.last.as_ref();
         let requests = last.and_then(|last| last.requests.as_ref());
         let away = match (&self.away, last) {
-            (Some((why, _)), _) => Some(why.clone()),
+            (Some(why), _) => Some(why.clone()),
             (None, None) => Some("it has not been asked yet".to_owned()),
             (None, Some(_)) => None,
         };

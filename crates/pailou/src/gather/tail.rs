@@ -8,15 +8,16 @@ use std::{
 
 use pailou_proxy::receipts::ReceiptFilter;
 use pailou_snapshot::Name;
-use pailou_telemetry::receipt::cut;
+use pailou_telemetry::receipt::{MAX_RECEIPT, cut};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::{
     sync::watch,
+    task::JoinSet,
     time::{self, Instant},
 };
 
-use super::{Answer, Gatherer, ProxyTarget, Question, Selection};
+use super::{Answer, Gatherer, ProxyTarget, Question, Selection, ask::MAX_AT_ONCE};
 
 /// Viewers at the same time.
 pub(crate) const MAX_VIEWERS: usize = 16;
@@ -25,21 +26,22 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Time that the questions go on without a viewer: one that has read the list is about to follow.
 const LINGER: Duration = Duration::from_secs(10);
 /// Time that a reader waits for the first answers.
-const FIRST_TIMEOUT: Duration = Duration::from_secs(3);
-/// A proxy that does not answer is asked again after this time.
-const AWAY_INTERVAL: Duration = Duration::from_secs(5);
+const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most receipts that are kept, and their bytes.
 const MAX_KEPT: usize = 2048;
 const MAX_BYTES: usize = 4 << 20;
 /// Most receipts of one answer, and its bytes.
 const MAX_NEWS: usize = 256;
-const MAX_ANSWER: usize = 1 << 20;
+/// Twice what the receipts have: escapes are beside their bound.
+const MAX_ANSWER: usize = 2 * MAX_NEWS * MAX_RECEIPT;
 
 /// A proxy's receipt.
 #[derive(Clone, Debug)]
 pub(crate) struct TailReceipt {
     /// Its number here.
     pub(crate) sequence: u64,
+    /// Receipts of its proxy between the one before and this one, which nobody read in time.
+    pub(crate) lost: u64,
     proxy: ProxyTarget,
     status: u16,
     flag: String,
@@ -72,7 +74,10 @@ struct State {
 #[derive(Clone, Copy, Default)]
 struct Cursor {
     last: Option<u64>,
-    away_since: Option<Instant>,
+    /// Receipts that went before they could be read, and that no viewer knows of yet.
+    lost: u64,
+    /// Whether a question is under way.
+    is_asked: bool,
 }
 
 /// A place among the viewers.
@@ -104,6 +109,7 @@ impl TailReceipt {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let found = Self {
             sequence: 0,
+            lost: 0,
             proxy: proxy.clone(),
             status: receipt["status"].as_u64().and_then(|status| status.try_into().ok()).unwrap_or(0),
             flag: text(&receipt["flag"]),
@@ -113,6 +119,11 @@ impl TailReceipt {
         };
         name_proxy(&mut receipt, proxy)?;
         Some(Self { json: receipt.to_string(), ..found })
+    }
+
+    /// Whether its proxy is among those.
+    pub(crate) fn is_of(&self, selection: &Selection) -> bool {
+        selection.has(&self.proxy)
     }
 
     /// Whether a viewer of this selection wants it.
@@ -180,24 +191,22 @@ impl Tail {
     }
 
     /// Takes a proxy's answer in.
-    fn take(&self, proxy: &ProxyTarget, document: Option<Value>, now: Instant) {
+    fn take(&self, proxy: &ProxyTarget, document: Option<Value>) {
         let mut state = self.state.lock();
         let State { receipts, bytes, last, cursors, .. } = &mut *state;
         let cursor = cursors.entry(proxy.name.clone()).or_default();
-        let Some((newest, mut news)) = document.and_then(read) else {
-            cursor.away_since = Some(now);
-            return;
-        };
+        cursor.is_asked = false;
+        let Some((newest, mut news)) = document.and_then(read) else { return };
         let seen = cursor.last.replace(newest);
-        cursor.away_since = None;
         // The first answer says where the news begin. A proxy that has restarted counts from 1 again.
         let Some(seen) = seen else { return };
         let seen = if seen > newest { 0 } else { seen };
         news.truncate(usize::try_from(newest - seen).unwrap_or(usize::MAX));
+        cursor.lost += (newest - seen).saturating_sub(news.len() as u64);
         for receipt in news.into_iter().rev().filter_map(|receipt| TailReceipt::new(proxy, receipt)) {
             *last += 1;
             *bytes += receipt.json.len();
-            receipts.push_back(Arc::new(TailReceipt { sequence: *last, ..receipt }));
+            receipts.push_back(Arc::new(TailReceipt { sequence: *last, lost: std::mem::take(&mut cursor.lost), ..receipt }));
         }
         while receipts.len() > MAX_KEPT || *bytes > MAX_BYTES {
             let Some(oldest) = receipts.pop_front() else { break };
@@ -217,14 +226,13 @@ impl Tail {
         state.is_running
     }
 
-    /// The numbers to ask these proxies from; those that were away just now are left out.
-    fn due(&self, proxies: &[ProxyTarget], now: Instant) -> Vec<(ProxyTarget, Option<u64>)> {
+    /// The numbers to ask these proxies from; those that are asked already are left out.
+    fn due(&self, proxies: &[ProxyTarget]) -> Vec<(ProxyTarget, Option<u64>)> {
         let mut state = self.state.lock();
         state.cursors.retain(|name, _| proxies.iter().any(|proxy| proxy.name == *name));
-        let is_due = |cursor: &Cursor| cursor.away_since.is_none_or(|since| now >= since + AWAY_INTERVAL);
         let due = proxies.iter().filter_map(|proxy| {
-            let cursor = state.cursors.get(&proxy.name).copied().unwrap_or_default();
-            is_due(&cursor).then(|| (proxy.clone(), cursor.last))
+            let cursor = state.cursors.entry(proxy.name.clone()).or_default();
+            (!std::mem::replace(&mut cursor.is_asked, true)).then(|| (proxy.clone(), cursor.last))
         });
         due.collect()
     }
@@ -238,20 +246,29 @@ fn read(mut document: Value) -> Option<(u64, Vec<Value>)> {
 
 async fn run(gatherer: Arc<Gatherer>) {
     let tail = &gatherer.tail;
+    // Each round asks those that no other one asks still, so proxies that are slow hold up none but themselves.
+    let mut rounds = JoinSet::new();
     while tail.goes_on(Instant::now()) {
+        while rounds.try_join_next().is_some() {}
         let list = gatherer.proxies().await;
-        let questions = tail.due(&list.proxies, Instant::now()).into_iter().map(|(proxy, seen)| {
-            let path = seen.map_or("/receipts?limit=1".to_owned(), |seen| format!("/receipts?limit={MAX_NEWS}&after={seen}"));
-            (proxy, Question::get(path, MAX_ANSWER))
-        });
-        let take = |proxy: &ProxyTarget, answer: Answer| {
-            let document = answer.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            tail.take(proxy, document, Instant::now());
-        };
-        gatherer.ask_each(questions.collect(), take).await;
-        tail.is_primed.send_replace(true);
+        rounds.spawn(round(gatherer.clone(), tail.due(&list.proxies)));
         time::sleep(POLL_INTERVAL).await;
     }
+}
+
+/// Asks these proxies for what comes after these numbers.
+async fn round(gatherer: Arc<Gatherer>, due: Vec<(ProxyTarget, Option<u64>)>) {
+    let tail = &gatherer.tail;
+    let questions = due.into_iter().map(|(proxy, seen)| {
+        let path = seen.map_or("/receipts?limit=1".to_owned(), |seen| format!("/receipts?limit={MAX_NEWS}&after={seen}"));
+        (proxy, Question::get(path, MAX_ANSWER))
+    });
+    let take = |proxy: &ProxyTarget, answer: Answer| {
+        let document = answer.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        tail.take(proxy, document);
+    };
+    gatherer.ask_each(questions, MAX_AT_ONCE, take).await;
+    tail.is_primed.send_replace(true);
 }
 
 #[cfg(test)]

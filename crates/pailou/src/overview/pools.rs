@@ -6,7 +6,9 @@ use pailou_proxy::{endpoint_health::EndpointHealth, overview::PoolOverview};
 use super::{EndpointRow, MAX_ENDPOINTS, MAX_POOLS, PoolRow, WaitingFlow, WaitingLevel, WaitingRequests, by_name, short};
 
 /// Most priorities of a pool's queue in a sample.
-const MAX_LEVELS: usize = 8;
+pub(crate) const MAX_LEVELS: usize = 8;
+/// Most flows of a priority in a sum of samples.
+pub(crate) const MAX_FLOWS: usize = 8;
 
 /// A pool of whatever process.
 pub(super) struct PoolEntry {

@@ -100,7 +100,7 @@ function tell({ state, refusal, last }) {
 
 function noticeOf(refusal) {
   if (refusal.kind === 'token') return tokenForm();
-  const busy = refusal.kind === 'busy' && /already/.test(refusal.detail);
+  const busy = refusal.kind === 'busy' && /look at the overview already/.test(refusal.detail);
   const words = busy ? manyViewers('watch this process') : refusal.message;
   const more = refusal.kind === 'forbidden' ? 'Open it on the machine itself (127.0.0.1), through kubectl port-forward, or set --admin-token-file.' : '';
   return h('div', { class: `notice ${refusal.kind}` }, h('p', {}, h('strong', {}, words), ' ', more), refusal.detail && !busy && h('p', { class: 'note' }, refusal.detail));

@@ -63,5 +63,8 @@ export function clock(time) {
   return Number.isNaN(date.getTime()) ? NONE : date.toLocaleTimeString('en-GB');
 }
 
+/** What is said of proxies that did not answer a controller. */
+export const awayText = (away) => (away?.length ? `, ${several(away.length, 'proxy', 'proxies')} did not answer` : '');
+
 /** "1 route", "2 routes". */
 export const several = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;

@@ -2,7 +2,7 @@
 
 import { json, repeat } from './api.js';
 import { bar, debounce, h, replace, write } from './dom.js';
-import { count, percent, seconds, several } from './format.js';
+import { awayText, count, percent, seconds, several } from './format.js';
 import { change } from './router.js';
 import { table } from './table.js';
 
@@ -42,7 +42,7 @@ export function limits({ root, query, announce, signal }) {
       if (!answer.counters.length && Number(offset) > 0) return set({ offset: '0' });
       replace(failure);
       list.update(answer.counters);
-      write(found, several(answer.counters.length, 'counter') + (answer.next === null ? '' : ' on this page'));
+      write(found, several(answer.counters.length, 'counter') + (answer.next === null ? '' : ' on this page') + awayText(answer.away));
       paging.hidden = answer.next === null && Number(offset) === 0;
       pages[0].disabled = Number(offset) === 0;
       pages[1].disabled = answer.next === null;

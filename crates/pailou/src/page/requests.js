@@ -2,7 +2,7 @@
 
 import { json, manyViewers } from './api.js';
 import { debounce, h, replace, throttle, write } from './dom.js';
-import { count, several } from './format.js';
+import { awayText, count, several } from './format.js';
 import { nextRequest } from './next.js';
 import { keyOf, receiptTable } from './requests-table.js';
 import { change } from './router.js';
@@ -20,6 +20,7 @@ export function requests({ root, query, store, announce, signal }) {
   let kept = new KeptReceipts();
   let turn = null;
   let isHeld = false;
+  let away = [];
   const list = receiptTable();
   const found = h('p', { class: 'found' });
   const failure = h('div');
@@ -55,6 +56,7 @@ export function requests({ root, query, store, announce, signal }) {
     const got = await json('receipts', { query: { ...asked, limit: MAX_SHOWN }, signal: both }).catch((error) => (error.name === 'AbortError' ? null : refuse(error)));
     if (!got) return;
     kept = new KeptReceipts(got.receipts);
+    away = got.away;
     replace(failure);
     draw();
     if (isAsked) announce(`${several(kept.list.length, 'request')} found`);
@@ -75,7 +77,7 @@ export function requests({ root, query, store, announce, signal }) {
 
   function say() {
     const more = kept.lost ? `, ${count(kept.lost)} let go of before this page saw them` : '';
-    write(found, `${isHeld || store.isPaused ? 'held still' : 'newest first'}: ${several(Math.min(kept.list.length, MAX_SHOWN), 'request')}${more}`);
+    write(found, `${isHeld || store.isPaused ? 'held still' : 'newest first'}: ${several(Math.min(kept.list.length, MAX_SHOWN), 'request')}${more}${awayText(away)}`);
   }
 
   function refuse(error) {

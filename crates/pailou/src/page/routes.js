@@ -3,7 +3,7 @@
 import { json, repeat } from './api.js';
 import { conditionChips, conditionList, conditionText } from './conditions.js';
 import { debounce, h, replace, write } from './dom.js';
-import { NONE, count, percent, seconds, several } from './format.js';
+import { NONE, awayText, count, percent, seconds, several } from './format.js';
 import { change } from './router.js';
 import { table } from './table.js';
 
@@ -70,7 +70,7 @@ export function routes({ root, query, announce, signal }) {
     const rows = answer?.[asked.of] ?? [];
     const offset = Number(asked.offset);
     const total = answer?.total ?? rows.length;
-    write(found, !answer ? 'asking' : total > rows.length ? `${count(offset + 1)} to ${count(offset + rows.length)} of ${count(total)} ${asked.of}` : several(total, KINDS[asked.of][1], asked.of));
+    write(found, !answer ? 'asking' : total > rows.length ? `${count(offset + 1)} to ${count(offset + rows.length)} of ${count(total)} ${asked.of}` : several(total, KINDS[asked.of][1], asked.of) + awayText(answer.away));
     pages[0].disabled = offset === 0;
     pages[1].disabled = !answer || answer.next === null || answer.next === undefined;
     if (answer) shown.update(rows);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::overview::Sum;
+use crate::overview::{Sum, WaitingFlow};
 
 fn histogram(counts: &[u64]) -> Histogram {
     Histogram { bounds: vec![0.1, 1.0], counts: counts.to_vec(), sum: 2.0, count: counts.last().copied().unwrap_or(0) }
@@ -124,4 +124,38 @@ fn lists_are_as_long_as_those_of_one_process() {
     let pools = all.pools.unwrap();
     assert_eq!((pools[0].endpoints.len(), pools[0].endpoints_omitted), (MAX_ENDPOINTS / MAX_POOLS, 10));
     assert!(pools[0].endpoints.iter().any(|endpoint| endpoint.state == "failing"));
+}
+
+#[test]
+fn levels_of_a_queue_are_added_by_priority_and_flow_and_bounded() {
+    let flow = |name: &str, requests| WaitingFlow { name: Some(name.to_owned()), requests, oldest_wait_seconds: 1.0 };
+    let level =
+        |priority, flows: Vec<WaitingFlow>| WaitingLevel { priority, requests: 3, bytes: 10, flows, ..WaitingLevel::default() };
+    let with = |levels| {
+        let pool = PoolRow {
+            queue: Some(WaitingRequests { levels, ..WaitingRequests::default() }),
+            ..sample(1, "ready").pools.unwrap().remove(0)
+        };
+        Overview { pools: Some(vec![pool]), ..Overview::default() }
+    };
+    let mut sum = Overview::default();
+    add(&mut sum, &with(vec![level(0, vec![flow("a", 1), flow("b", 2)])]), Moment::Now);
+    add(&mut sum, &with(vec![level(0, vec![flow("a", 4)]), level(5, Vec::new())]), Moment::Now);
+    add(&mut sum, &with(vec![level(7, Vec::new())]), Moment::Past);
+    let many = (0..20).map(|at| level(-1 - at, (0..20).map(|at| flow(&format!("f{at}"), 1)).collect())).collect();
+    add(&mut sum, &with(many), Moment::Now);
+    finish(&mut sum);
+    let levels = &sum.pools.unwrap()[0].queue.clone().unwrap().levels;
+    assert_eq!(levels.iter().map(|level| level.priority).collect::<Vec<_>>(), [5, 0, -1, -2, -3, -4, -5, -6]);
+    assert_eq!((levels[1].requests, levels[1].bytes), (6, 20));
+    assert_eq!(levels[1].flows, [flow("a", 5), flow("b", 2)]);
+    assert_eq!((levels[2].flows.len(), levels[2].flows_omitted), (MAX_FLOWS, 12));
+}
+
+#[test]
+fn pools_of_a_sum_are_bounded() {
+    let mut sum = Vec::new();
+    let pools: Vec<_> = (0..MAX_ROWS + 5).map(|at| PoolRow { name: at.to_string(), ..PoolRow::default() }).collect();
+    add_pools(&mut sum, &pools, Moment::Now);
+    assert_eq!(sum.len(), MAX_ROWS);
 }

@@ -17,12 +17,11 @@ fn sample(uptime: f64, total: u64) -> Result<Overview, String> {
 /// A look at these proxies with their answers.
 fn look(samples: &mut Samples, answers: Vec<(ProxyTarget, Result<Overview, String>)>, now: Instant) {
     let proxies: Vec<_> = answers.iter().map(|(proxy, _)| proxy.clone()).collect();
-    let wanted = samples.begin(&list(&proxies), now);
+    samples.begin(&list(&proxies), now);
     for (proxy, answer) in answers {
-        if wanted.contains(&proxy) {
-            samples.take(&proxy.name, answer, now);
-        }
+        samples.take(&proxy.name, answer, now);
     }
+    samples.end(now);
 }
 
 fn shown(samples: &Samples, gateway: Option<&str>, proxy: Option<&str>) -> Overview {
@@ -47,8 +46,6 @@ fn counts_never_fall_when_a_proxy_is_away_restarts_or_goes() {
     assert_eq!(totals(&samples), (31, 1));
     let row = &shown(&samples, None, None).proxies.unwrap()[0];
     assert_eq!((row.away.as_deref(), row.ready, row.requests), (Some("it does not answer"), false, 10));
-    let wanted = samples.begin(&list(&[a.clone(), b.clone()]), at(2));
-    assert_eq!(wanted, std::slice::from_ref(&b), "one that is away is not asked each second");
     look(&mut samples, vec![(a.clone(), sample(2.0, 3)), (b.clone(), sample(106.0, 22))], at(6));
     assert_eq!(totals(&samples), (35, 2), "a has restarted");
     look(&mut samples, vec![(a.clone(), sample(3.0, 4))], at(7));
@@ -58,16 +55,33 @@ fn counts_never_fall_when_a_proxy_is_away_restarts_or_goes() {
 }
 
 #[test]
-fn those_that_answer_do_not_wait_for_all_that_are_away() {
+fn a_look_that_takes_long_keeps_the_counts() {
     let (mut samples, start) = (Samples::default(), Instant::now());
-    let all: Vec<_> = (0..50).map(|at| target("g", &format!("p{at:02}"))).collect();
-    look(&mut samples, all.iter().map(|proxy| (proxy.clone(), Err("away".to_owned()))).collect(), start);
-    let asked = samples.begin(&list(&all), start + AWAY_INTERVAL);
-    assert_eq!(asked, all[..MAX_AWAY_ASKED]);
-    for proxy in &asked {
-        samples.take(&proxy.name, Err("away".to_owned()), start + AWAY_INTERVAL);
+    let a = target("g", "a");
+    for look in 0..3 {
+        samples.begin(&list(std::slice::from_ref(&a)), start + 2 * look * IDLE_TIMEOUT);
+        samples.take(&a.name, sample(100.0 + 60.0 * f64::from(look), 10), start + 2 * look * IDLE_TIMEOUT);
+        samples.end(start + (2 * look + 2) * IDLE_TIMEOUT - Duration::from_secs(1));
     }
-    assert_eq!(samples.begin(&list(&all), start + AWAY_INTERVAL), all[MAX_AWAY_ASKED..2 * MAX_AWAY_ASKED], "the others in turn");
+    assert_eq!((samples.series, totals(&samples)), (1, (10, 1)));
+    assert!(
+        !samples.are_newer_than(Duration::from_secs(1), start + 6 * IDLE_TIMEOUT),
+        "the samples are as old as the look's begin"
+    );
+}
+
+#[test]
+fn pods_that_are_cut_off_are_not_counted_twice_when_they_come_back() {
+    let (mut samples, now) = (Samples::default(), Instant::now());
+    let [a, b, c] = ["a", "b", "c"].map(|name| target("g", name));
+    look(&mut samples, vec![(a.clone(), sample(9.0, 1)), (b.clone(), sample(9.0, 10)), (c.clone(), sample(9.0, 100))], now);
+    samples.begin(&ProxyList { omitted: 1, ..list(std::slice::from_ref(&b)) }, now);
+    samples.take(&b.name, sample(9.0, 10), now);
+    let row = &shown(&samples, None, None).proxies.unwrap()[1];
+    assert_eq!(row.away.as_deref(), Some("it is not asked: it is beside the first 1 proxies"));
+    assert_eq!(totals(&samples), (111, 1), "a has gone, c is away");
+    look(&mut samples, vec![(b, sample(9.0, 10)), (c, sample(9.0, 100))], now);
+    assert_eq!(totals(&samples), (111, 2));
 }
 
 #[test]

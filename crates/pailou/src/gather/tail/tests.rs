@@ -24,27 +24,27 @@ fn ids(news: &News) -> Vec<String> {
 
 #[test]
 fn news_are_what_comes_after_the_first_answer_each_once_and_in_order() {
-    let (tail, now) = (Tail::default(), Instant::now());
-    tail.take(&proxy("a"), answer(7, &[receipt("old", 200)]), now);
-    assert_eq!((tail.last(), tail.due(&[proxy("a")], now)), (0, vec![(proxy("a"), Some(7))]));
+    let tail = Tail::default();
+    tail.take(&proxy("a"), answer(7, &[receipt("old", 200)]));
+    assert_eq!((tail.last(), tail.due(&[proxy("a")])), (0, vec![(proxy("a"), Some(7))]));
     // A proxy of a version without `after` answers with those that are known, too.
-    tail.take(&proxy("a"), answer(9, &[receipt("two", 200), receipt("one", 503), receipt("old", 200)]), now);
-    tail.take(&proxy("b"), answer(0, &[]), now);
-    tail.take(&proxy("b"), answer(1, &[receipt("three", 200)]), now);
-    tail.take(&proxy("a"), answer(9, &[]), now);
+    tail.take(&proxy("a"), answer(9, &[receipt("two", 200), receipt("one", 503), receipt("old", 200)]));
+    tail.take(&proxy("b"), answer(0, &[]));
+    tail.take(&proxy("b"), answer(1, &[receipt("three", 200)]));
+    tail.take(&proxy("a"), answer(9, &[]));
     assert_eq!(ids(&tail.after(0, 9)), ["one", "two", "three"]);
     assert_eq!(ids(&tail.after(2, 9)), ["three"]);
     assert!(tail.after(0, 9).receipts[0].json.contains(r#""proxy":"default/a""#));
-    tail.take(&proxy("a"), answer(1, &[receipt("restarted", 200)]), now);
+    tail.take(&proxy("a"), answer(1, &[receipt("restarted", 200)]));
     assert_eq!(ids(&tail.after(3, 9)), ["restarted"]);
 }
 
 #[test]
 fn a_viewer_gets_what_it_wants_of_the_proxies_that_it_chose() {
-    let (tail, now) = (Tail::default(), Instant::now());
+    let tail = Tail::default();
     for name in ["a", "b"] {
-        tail.take(&proxy(name), answer(0, &[]), now);
-        tail.take(&proxy(name), answer(1, &[receipt(name, 503)]), now);
+        tail.take(&proxy(name), answer(0, &[]));
+        tail.take(&proxy(name), answer(1, &[receipt(name, 503)]));
     }
     let news = tail.after(0, 9);
     let wanted = |selection: &Selection, filter: ReceiptFilter| -> usize {
@@ -60,10 +60,10 @@ fn a_viewer_gets_what_it_wants_of_the_proxies_that_it_chose() {
 
 #[test]
 fn receipts_are_bounded_and_a_viewer_learns_what_it_lost() {
-    let (tail, now) = (Tail::default(), Instant::now());
-    tail.take(&proxy("a"), answer(0, &[]), now);
+    let tail = Tail::default();
+    tail.take(&proxy("a"), answer(0, &[]));
     for last in 1..=MAX_KEPT as u64 + 5 {
-        tail.take(&proxy("a"), answer(last, &[receipt("x", 200)]), now);
+        tail.take(&proxy("a"), answer(last, &[receipt("x", 200)]));
     }
     let news = tail.after(0, 9);
     assert_eq!((news.lost, news.receipts.len(), news.receipts[0].sequence), (5, 9, 6));
@@ -71,12 +71,28 @@ fn receipts_are_bounded_and_a_viewer_learns_what_it_lost() {
 }
 
 #[test]
-fn a_proxy_that_is_away_is_left_alone_for_a_while_and_one_that_has_gone_is_forgotten() {
-    let (tail, now) = (Tail::default(), Instant::now());
-    tail.take(&proxy("a"), None, now);
-    assert_eq!(tail.due(&[proxy("a")], now), []);
-    assert_eq!(tail.due(&[proxy("a")], now + AWAY_INTERVAL), [(proxy("a"), None)]);
-    tail.due(&[], now);
+fn what_a_proxy_had_beyond_its_answer_is_lost() {
+    let tail = Tail::default();
+    tail.take(&proxy("a"), answer(10, &[]));
+    tail.take(&proxy("a"), answer(300, &[]));
+    tail.take(&proxy("a"), answer(310, &[receipt("two", 200), receipt("one", 200)]));
+    tail.take(&proxy("a"), answer(311, &[receipt("three", 200)]));
+    let news = tail.after(0, 9);
+    assert_eq!(ids(&news), ["one", "two", "three"]);
+    assert_eq!(news.receipts.iter().map(|receipt| receipt.lost).collect::<Vec<_>>(), [298, 0, 0]);
+    assert!(news.receipts[0].is_of(&Selection::All) && !news.receipts[0].is_of(&Selection::Proxy(Name::new("default", "b"))));
+}
+
+#[test]
+fn a_proxy_that_is_asked_is_not_asked_again_meanwhile_and_one_that_has_gone_is_forgotten() {
+    let tail = Tail::default();
+    let both = [proxy("a"), proxy("b")];
+    assert_eq!(tail.due(&both), [(proxy("a"), None), (proxy("b"), None)]);
+    tail.take(&proxy("b"), answer(3, &[]));
+    assert_eq!(tail.due(&both), [(proxy("b"), Some(3))], "a is slow");
+    tail.take(&proxy("a"), None);
+    assert_eq!(tail.due(&both), [(proxy("a"), None)]);
+    tail.due(&[]);
     assert!(tail.state.lock().cursors.is_empty());
-    assert!(!tail.goes_on(now), "nobody looks");
+    assert!(!tail.goes_on(Instant::now()), "nobody looks");
 }
