@@ -279,7 +279,7 @@ mod tests {
             let settings = PathNormalization { merge_slashes, escaped_slashes };
             let is_changed = |letter: char| matches!(letter, '%' | '\\' | '.') || !letter.is_ascii();
             if is_plain(path.as_bytes(), merge_slashes) {
-                prop_assert!(!path.contains(is_changed) && !(merge_slashes && path.contains("//")), "{}", path);
+                prop_assert!(!(path.contains(is_changed) || merge_slashes && path.contains("//")), "{}", path);
             }
             if let Ok(once) = normal(&path, settings) {
                 prop_assert_eq!(normal(&once, settings), Ok(once.clone()));
