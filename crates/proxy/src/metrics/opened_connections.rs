@@ -24,17 +24,28 @@ struct Opened {
 }
 
 impl OpenedConnections {
-    /// Begins to read all rules. Beyond `most` those that were not read the last time are forgotten.
-    pub(crate) fn begin(&mut self, most: usize) {
+    /// Totals of all rules, by what each of their backends has had. Beyond `most` rules those that were not read the last time are forgotten.
+    ///
+    /// All counts of a name come at once: a backend that is missing has gone.
+    pub(crate) fn totals<'a>(
+        &mut self,
+        counts: impl IntoIterator<Item = (&'a RouteName, ClusterKey, u64)>,
+        most: usize,
+    ) -> BTreeMap<&'a RouteName, u64> {
         if self.rules.len() > most {
             let last = self.reading;
             self.rules.retain(|_, rule| rule.reading == last);
         }
         self.reading += 1;
+        let mut rules: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for (rule, cluster, count) in counts {
+            rules.entry(rule).or_default().insert(cluster, count);
+        }
+        rules.into_iter().map(|(rule, now)| (rule, self.total(rule, now))).collect()
     }
 
     /// The total of a rule whose backends have had so many connections.
-    pub(crate) fn total(&mut self, rule: &RouteName, now: BTreeMap<ClusterKey, u64>) -> u64 {
+    fn total(&mut self, rule: &RouteName, now: BTreeMap<ClusterKey, u64>) -> u64 {
         let known = self.rules.entry(rule.clone()).or_default();
         known.reading = self.reading;
         for (cluster, last) in &known.last {
@@ -59,33 +70,42 @@ mod tests {
         RouteName { kind: RouteKind::Http, name: Name::new("default", name), rule: 0, rule_name: None }
     }
 
-    fn counts(counts: &[(&str, u64)]) -> BTreeMap<ClusterKey, u64> {
+    /// Reads one rule: gives its total.
+    fn read(opened: &mut OpenedConnections, rule: &RouteName, counts: &[(&str, u64)], most: usize) -> u64 {
         let key = |name: &str| ClusterKey { endpoints: EndpointKey::Pool(Name::new("default", name)), variant: 0 };
-        counts.iter().map(|(name, count)| (key(name), *count)).collect()
+        opened.totals(counts.iter().map(|(name, count)| (rule, key(name), *count)), most)[rule]
     }
 
     #[test]
     fn a_total_does_not_fall_with_a_backend_that_goes_or_begins_anew() {
         let mut opened = OpenedConnections::default();
-        let mut read = |backends: &[(&str, u64)]| {
-            opened.begin(9);
-            opened.total(&rule("r"), counts(backends))
-        };
+        let mut read = |counts: &[(&str, u64)]| read(&mut opened, &rule("r"), counts, 9);
         assert_eq!(read(&[("a", 5), ("b", 2)]), 7);
         assert_eq!(read(&[("b", 3)]), 8, "a has gone");
         assert_eq!(read(&[("b", 1), ("c", 1)]), 10, "b is another, and c is new");
-        assert_eq!(read(&[]), 10);
+        assert_eq!(read(&[("c", 1)]), 10);
+    }
+
+    #[test]
+    fn clusters_of_one_name_are_read_together_and_nothing_grows_by_itself() {
+        let mut opened = OpenedConnections::default();
+        let name = rule("r");
+        let key = |variant| ClusterKey { endpoints: EndpointKey::Pool(Name::new("default", "a")), variant };
+        for _ in 0..2 {
+            // As two rules of the name come, one after the other.
+            let totals = opened.totals([(&name, key(0), 5), (&name, key(1), 2)], 9);
+            assert_eq!(totals, BTreeMap::from([(&name, 7)]));
+        }
     }
 
     #[test]
     fn rules_that_are_read_no_more_make_room() {
         let mut opened = OpenedConnections::default();
         for name in ["a", "b", "c"] {
-            opened.begin(2);
-            opened.total(&rule(name), counts(&[("x", 1)]));
+            read(&mut opened, &rule(name), &[("x", 1)], 2);
         }
         assert_eq!(opened.rules.len(), 3);
-        opened.begin(2);
+        read(&mut opened, &rule("c"), &[("x", 1)], 2);
         assert_eq!(opened.rules.len(), 1);
     }
 }

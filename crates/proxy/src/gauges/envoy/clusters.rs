@@ -67,16 +67,25 @@ fn name(rule: &RouteName) -> String {
 /// Endpoints of all rules that are served.
 fn members(all: &mut Clusters, runtime: &Runtime, opened: &mut OpenedConnections) {
     let mut seen = BTreeSet::new();
-    opened.begin(MAX_CLUSTERS);
+    // Rules of one name may lead to several clusters of one backend, which are the name's together.
+    let mut reached = BTreeMap::new();
     for rule in rules(runtime).filter(|rule| seen.insert(Arc::as_ptr(rule).addr())).take(MAX_CLUSTERS) {
         let Action::Forward(backends) = &rule.action else { continue };
         let clusters: BTreeMap<_, _> =
             backends.iter().filter_map(|backend| backend.cluster.as_ref().ok()).map(|id| (id.0, runtime.cluster(*id))).collect();
         let figures = of(all, Some(&rule.route));
         // Rules of one name, which listeners have each, are one.
-        (figures.endpoints, figures.healthy, figures.ejected, figures.connections) = (0, 0, 0, 0);
-        figures.opened = opened.total(&rule.route, clusters.values().map(|it| (it.key().clone(), it.opened())).collect());
+        (figures.endpoints, figures.healthy, figures.ejected) = (0, 0, 0);
         clusters.values().for_each(|cluster| add_members(figures, cluster));
+        reached.extend(clusters.into_values().map(|cluster| ((&rule.route, cluster.key().clone()), cluster)));
+    }
+    for ((route, _), cluster) in &reached {
+        let connections = cluster.endpoints().iter().map(|endpoint| u64::from(endpoint.connections())).sum::<u64>();
+        of(all, Some(route)).connections += connections;
+    }
+    let counts = reached.into_iter().map(|((route, key), cluster)| (route, key, cluster.opened()));
+    for (route, total) in opened.totals(counts, MAX_CLUSTERS) {
+        of(all, Some(route)).opened = total;
     }
 }
 
@@ -93,7 +102,6 @@ fn add_members(figures: &mut Cluster, cluster: &ClusterState) {
         figures.endpoints += 1;
         figures.healthy += u64::from(endpoint.passes_checks() && !is_ejected);
         figures.ejected += u64::from(is_ejected);
-        figures.connections += u64::from(endpoint.connections());
     }
 }
 
