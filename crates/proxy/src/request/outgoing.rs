@@ -66,11 +66,15 @@ impl Outgoing {
         }
         // A client does not decide where its request goes.
         let is_picked = |name: &str| {
-            name.starts_with('x') && (name.starts_with(headers::ENDPOINT.as_str()) || headers::SIDECAR_HEADERS.contains(&name))
+            name.starts_with('x')
+                && (name.starts_with(headers::ENDPOINT.as_str())
+                    || headers::DATA_PARALLEL_RANK == name
+                    || headers::SIDECAR_HEADERS.contains(&name))
         };
         if headers::any(&edited, is_picked) {
             edited.remove(headers::ENDPOINT);
             edited.remove(headers::SUBSET);
+            edited.remove(headers::DATA_PARALLEL_RANK);
             headers::SIDECAR_HEADERS.into_iter().for_each(|name| drop(edited.remove(name)));
         }
         // Tokens and the first content are read from a model's response as it passes, and its name for the model may be changed.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use pailou_e2e::client::{CHAT, Call};
 use pailou_e2e::gateway::{Gateway, Setup};
-use pailou_e2e::{address::loopback, objects};
+use pailou_e2e::{address::loopback, objects, wait};
 use pailou_sim::KvConnector;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -240,7 +240,7 @@ async fn mooncakes_two_parts_name_one_transfer_and_the_engine_of_the_bootstrap_s
     let d = super::apart("d", pailou_sim::Role::Decode, KvConnector::Mooncake).await;
     let gateway = serve_pool(pool(&[(&p, "prefill"), (&d, "decode")], &[("kv-connector", "mooncake")])).await;
     let call = super::long("gates", false);
-    let reply = call.echo().send(gateway.http()).await;
+    let reply = call.header("x-data-parallel-rank", "5").echo().send(gateway.http()).await;
     assert_eq!((reply.status.as_u16(), reply.server()), (200, "d"), "{}", reply.text());
     let decode: Value = serde_json::from_str(reply.json()["body"].as_str().expect("a body")).expect("JSON");
     let params = &decode["kv_transfer_params"];
@@ -253,4 +253,38 @@ async fn mooncakes_two_parts_name_one_transfer_and_the_engine_of_the_bootstrap_s
     assert_eq!((params, &decode["max_tokens"]), (&expected, &json!(12)));
     let head = p.stats().last_request.expect("a prefill");
     assert_eq!(head.headers["x-data-parallel-rank"], "0");
+    assert!(!d.stats().last_request.expect("a decode").headers.contains_key("x-data-parallel-rank"), "a client chooses no rank");
+}
+
+/// By Mooncake's protocol the engine that decodes has the prompt before the other one replies.
+#[tokio::test]
+async fn a_first_token_does_not_wait_for_the_reply_of_mooncakes_prefill() {
+    const ANSWER: &str = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+    let [p, d] = [loopback(), loopback()];
+    // It takes requests and replies to none.
+    let prefill = TcpListener::bind((p, 8000)).await.expect("the address is free");
+    let bootstrap = TcpListener::bind((p, 8998)).await.expect("the address is free");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = bootstrap.accept().await {
+            tokio::spawn(bootstrap_reply(stream));
+        }
+    });
+    let decodes = engine(d, ANSWER).await;
+    let gateway = serve_apart_by(&[("kv-connector", "mooncake"), ("prefill-timeout", "1h")], p, d).await;
+    let reply = wait::within("the answer", super::long("gates", false).send(gateway.http())).await;
+    assert_eq!((reply.status.as_u16(), reply.text()), (200, ANSWER.into()));
+    assert_eq!(decodes.lock().expect("the lock").len(), 1);
+    drop(prefill);
+}
+
+/// Names one engine, whatever is asked.
+async fn bootstrap_reply(mut stream: TcpStream) -> std::io::Result<()> {
+    const ENGINES: &str = r#"{"0":{"engine_id":"p"}}"#;
+    let mut reader = BufReader::new(&mut stream);
+    let mut line = String::new();
+    while reader.read_line(&mut line).await? > 2 {
+        line.clear();
+    }
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", ENGINES.len());
+    stream.write_all(format!("{head}{ENGINES}").as_bytes()).await
 }

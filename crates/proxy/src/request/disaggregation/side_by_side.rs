@@ -6,6 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Poll, ready},
+    time::Duration,
 };
 
 use http::HeaderValue;
@@ -13,7 +14,7 @@ use http_body::Body as _;
 use pailou_ai::Pieces;
 use pailou_picker::{PickError, Picked};
 use pailou_snapshot::KvConnector;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     bodies::{self, MooncakeTransfer},
@@ -37,6 +38,9 @@ use crate::{
     request_log::RequestLog,
     upstream::UpstreamBody,
 };
+
+/// How long a response's first data may wait for the reply of the prefill, which has computed the prompt.
+const MAX_REPLY_WAIT: Duration = Duration::from_millis(100);
 
 /// A prefill under way.
 type Prefilling = Pin<Box<dyn Future<Output = Result<PrefillReply, PrefillFailure>> + Send>>;
@@ -114,7 +118,9 @@ impl Attempts<'_> {
                 Ok(Ok(parts)) => {
                     self.body.retarget(Some(parts.decode));
                     let mut leg = self.leg((there, picked), parts.prefill, deadline, record);
-                    leg.outgoing.headers.extend(parts.rank.map(|rank| (headers::DATA_PARALLEL_RANK, rank)));
+                    if let Some(rank) = parts.rank {
+                        leg.outgoing.headers.insert(headers::DATA_PARALLEL_RANK, rank);
+                    }
                     self.both(plan, leg, attempt, clocks, record).await
                 }
                 Ok(Err(tried)) => return Ok(tried),
@@ -203,12 +209,15 @@ impl Attempts<'_> {
         if !response.head.status.is_success() {
             return Ok(Tried::Answered(response));
         }
+        let mut is_answering = false;
         if let (None, BackendBody::Direct(body)) = (ended, &mut response.body) {
             match begin(&mut prefill, body).await? {
                 Begun::Prefilled(cached) => ended = Some(cached),
                 // The prompt has been computed: the reply with what was cached of it is on its way.
                 Begun::Answering if plan.settings.connector == KvConnector::Mooncake => {
-                    ended = Some(prefill.as_mut().await.ok().and_then(|reply| cached_tokens(&reply)));
+                    is_answering = true;
+                    let reply = timeout(MAX_REPLY_WAIT, prefill.as_mut()).await;
+                    ended = reply.ok().map(|reply| reply.ok().and_then(|reply| cached_tokens(&reply)));
                 }
                 Begun::Answering => {}
                 Begun::Failed(failed) => return Ok(Tried::Failed(failed)),
@@ -216,6 +225,8 @@ impl Attempts<'_> {
         }
         let response = response.map_body(|body| match ended {
             Some(cached) => PrefilledBody::after(body, cached),
+            // Its data is there: the end of the prefill is of no more consequence.
+            None if is_answering => PrefilledBody::beside(body, Box::pin(async { Ok(rest(prefill).await.unwrap_or_default()) })),
             None => PrefilledBody::beside(body, rest(prefill)),
         });
         let cached = ended.flatten().filter(|_| plan.settings.connector == KvConnector::Mooncake);
