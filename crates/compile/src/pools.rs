@@ -181,8 +181,8 @@ impl<'a> PoolState<'a> {
         self.asked = Some(Arc::new(cluster));
         let configuration = pool_configuration::in_picker(index, self.object);
         let longest_wait = configuration.as_ref().and_then(|it| it.queueing()).map(|queueing| queueing.timeout);
-        let timeout = queueing::picker_timeout(longest_wait, self.object);
-        Ok(PickerKind::External { cluster: key, failure_mode: failure_mode(reference), timeout })
+        let (timeout, queues) = queueing::at_picker(longest_wait, self.object);
+        Ok(PickerKind::External { cluster: key, failure_mode: failure_mode(reference), timeout, queues })
     }
 
     /// The pool where its picker is not to be had and none replaces it.

@@ -39,11 +39,12 @@ pub(crate) const FOREIGN_PICKER: &str = "endpointPickerRef's endpoint picker cho
 const PICKER_SLACK: Duration = Duration::from_secs(10);
 
 /// How long the gateway waits for a pool's own endpoint picker: longer than requests wait there, if it is `pailou picker` and reads a
-/// configuration with this longest wait, or else the pool's annotations.
-pub(crate) fn picker_timeout(configured: Option<Duration>, pool: &InferencePool) -> Duration {
+/// configuration with this longest wait, or else the pool's annotations. And whether these have requests wait.
+pub(crate) fn at_picker(configured: Option<Duration>, pool: &InferencePool) -> (Duration, bool) {
     // Values that are none are told of where queueing is read.
     let annotated = || queueing(pool, &PickerKind::BuiltIn, &mut Vec::new()).map(|queueing| queueing.timeout);
-    configured.or_else(annotated).unwrap_or(DEFAULT_TIMEOUT).max(DEFAULT_TIMEOUT) + PICKER_SLACK
+    let wait = configured.or_else(annotated);
+    (wait.unwrap_or(DEFAULT_TIMEOUT).max(DEFAULT_TIMEOUT) + PICKER_SLACK, wait.is_some())
 }
 
 /// Queueing as a pool's annotations have it; `None` where it is off. A value that is none is ignored, with a warning.

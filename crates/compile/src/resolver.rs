@@ -328,13 +328,15 @@ impl<'t, 'a> Resolver<'t, 'a> {
         let Some((picker, policy)) = self.clusters.pools.picker(id) else { return pool };
         let picker = Arc::clone(picker);
         self.policies.extend(policy);
-        let (PickerKind::External { failure_mode, timeout, .. }, Some(_), Some(_)) = (&pool.picker, policy, &self.identity) else {
+        let (PickerKind::External { failure_mode, timeout, queues, .. }, Some(_), Some(_)) = (&pool.picker, policy, &self.identity)
+        else {
             self.add(|| picker);
             return pool;
         };
         let tls = picker.tls.clone().and_then(|tls| tls.map(|tls| self.identified(tls)).transpose());
         let picker = told_apart(Cluster { tls, ..Cluster::clone(&picker) });
-        let kind = PickerKind::External { cluster: self.held(picker), failure_mode: *failure_mode, timeout: *timeout };
+        let kind =
+            PickerKind::External { cluster: self.held(picker), failure_mode: *failure_mode, timeout: *timeout, queues: *queues };
         Arc::new(Pool { picker: kind, ..Pool::clone(&pool) })
     }
 

@@ -392,15 +392,13 @@ async fn forward(
         let keep = replay::keep(rule, &input, outgoing.is_repeatable(), bounds, context);
         let body = ReplayBody::new(input, target.body.take(), keep);
         let policy = Policy::new(rule.policy.retry.as_ref());
-        Box::new(Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade })
+        let eviction = queue::current_eviction(&target.selection, history.is_some());
+        Box::new(Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, eviction, upgrade })
     };
-    let answer = match attempts.target.selection.eviction() {
+    let answer = match attempts.eviction.clone() {
         None => attempts.run(record).await?,
         // Boxed: most requests are not evicted, and would carry the room it needs.
-        Some(eviction) => {
-            let pool = attempts.target.selection.cluster().key().endpoints.clone();
-            Box::pin(queue::unless_evicted(&eviction, attempts.run(record))).await.unwrap_or_else(|| Err(Error::evicted(&pool)))?
-        }
+        Some(eviction) => Box::pin(queue::unless_evicted(&eviction, attempts.run(record))).await?,
     };
     Ok(Served::Relayed(answer, late_edit))
 }

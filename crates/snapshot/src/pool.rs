@@ -166,6 +166,8 @@ pub enum PickerKind {
         failure_mode: FailureMode,
         /// How long it may take, which may hold requests back until there is room for them.
         timeout: Duration,
+        /// The pool's configuration has requests wait, which `pailou picker` reads too.
+        queues: bool,
     },
 }
 

@@ -5,7 +5,7 @@ use pailou_e2e::gateway::{Gateway, Setup};
 use pailou_e2e::picker::Picker;
 use pailou_e2e::{objects, wait};
 use pailou_sim::engine::CostModel;
-use pailou_sim::{Config, Sim};
+use pailou_sim::{Config, Fault, FaultKind, Sim};
 use serde_json::{Value, json};
 
 use crate::support::{engine, everything_to, pool_of};
@@ -81,6 +81,29 @@ async fn batch_work_without_a_response_yet_is_answered_429_and_others_of_its_pri
     assert_eq!((evicted.status.as_u16(), evicted.header(REASON)), (429, "evicted-priority"), "{}", evicted.text());
     assert_eq!(evicted.header("retry-after"), "5");
     assert_eq!(evicted.json()["error"]["type"], "rate_limit_error");
+}
+
+#[tokio::test]
+async fn batch_work_gives_way_at_the_pool_that_a_retry_has_turned_it_to() {
+    let (sim, broken) = (slow().await, slow().await);
+    broken.faults().set([Fault::new(FaultKind::Status(502)).path("/v1/")]);
+    // Nearly every request goes to the broken one first.
+    let [mut first, mut second] = [objects::to_backend("broken"), objects::to_pool("qwen")];
+    (first["weight"], second["weight"]) = (100_000.into(), 1.into());
+    let rules = json!([{"backendRefs": [first, second], "retry": {"codes": [502], "attempts": 1, "backoff": "1ms"}}]);
+    let mut list = vec![objects::gateway(), objects::route("r", rules), objects::backend("broken", &[broken.addr()])];
+    list.extend(evicting_pool(&sim, "true"));
+    let gateway = Setup::with(list).serve().await;
+    let body = json!({"model": "qwen", "max_tokens": 5000, "ignore_eos": true, "messages": [{"role": "user", "content": "work"}]});
+    let running = tokio::spawn(Call::json(CHAT, body.to_string()).header(OBJECTIVE, "batch").send(gateway.http()));
+    let pool = ["backend=\"pool/default/qwen\""];
+    let is_running = async { while gateway.metric("pailou_endpoint_requests_active", &pool).await != 1.0 {} };
+    wait::within("it runs at the pool", is_running).await;
+    let reply = wait::within("the other's answer", short().send(gateway.http())).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let evicted = wait::within("its refusal", running).await.unwrap();
+    assert_eq!((evicted.status.as_u16(), evicted.header(REASON)), (429, "evicted-priority"), "{}", evicted.text());
+    assert!(broken.stats().requests >= 1);
 }
 
 #[tokio::test]

@@ -354,6 +354,23 @@ async fn a_circuit_breaker_counts_requests_once_they_leave_the_queue() {
     all_succeed(sent).await;
 }
 
+/// The gateway cannot know that this picker has a queue: it may as well hang.
+#[tokio::test]
+async fn a_circuit_breaker_bounds_requests_at_a_picker_that_is_not_said_to_queue() {
+    let sim = slow().await;
+    let picker = Picker::serve("qwen", queueing_pool(&[&sim], &[]), &[]).await;
+    let breaker = objects::on_route("BackendTrafficPolicy", "r", json!({"circuitBreaker": {"maxParallelRequests": 2}}));
+    let gateway = crate::picker::gateway(&[&sim], &picker, "FailClose", [breaker]).await;
+    let held = hold(gateway.http()).await;
+    let sent = tokio::spawn(short("hello").send(gateway.http()));
+    let waits = async { while picker.metric("pailou_queue_requests", &[]).await != 1.0 {} };
+    wait::within("it waits at the picker", waits).await;
+    let refused = wait::within("its refusal", short("hello").send(gateway.http())).await;
+    assert_eq!((refused.status.as_u16(), refused.header("x-envoy-overloaded")), (503, "true"), "{}", refused.text());
+    drop(held);
+    all_succeed(vec![sent]).await;
+}
+
 #[tokio::test]
 async fn a_user_with_a_password_has_one_flow_in_a_picker_for_other_gateways_too() {
     let sim = slow().await;

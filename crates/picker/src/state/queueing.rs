@@ -81,9 +81,9 @@ impl PoolState {
         self.shared.members.load().pool.queueing.is_some()
     }
 
-    /// Whether an endpoint picker of the pool's own chooses, in whose queue requests may wait.
-    pub fn has_external_picker(&self) -> bool {
-        matches!(self.shared.members.load().pool.picker, PickerKind::External { .. })
+    /// Whether an endpoint picker of the pool's own chooses, in whose queue requests wait as the pool's configuration has it.
+    pub fn queues_at_external_picker(&self) -> bool {
+        matches!(self.shared.members.load().pool.picker, PickerKind::External { queues: true, .. })
     }
 
     /// Refuses the requests that wait, and those that would, as the process ends.

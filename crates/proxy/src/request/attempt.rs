@@ -22,6 +22,7 @@ use super::{
     answer::{Answer, BackendResponse},
     attempt_span, envoy_headers,
     outgoing::Outgoing,
+    queue::CurrentEviction,
     replay::ReplayBody,
     request_id,
     retry::Policy,
@@ -70,6 +71,8 @@ pub(super) struct Attempts<'a> {
     pub(super) policy: Policy<'a>,
     pub(super) body: ReplayBody,
     pub(super) permit: Permit,
+    /// Signal to give its place up, where it has one that it may have to, or may turn to one.
+    pub(super) eviction: Option<Arc<CurrentEviction>>,
     /// The protocol that the client wants to switch to.
     pub(super) upgrade: Option<HeaderValue>,
 }

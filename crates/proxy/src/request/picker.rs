@@ -50,7 +50,7 @@ impl Picker {
     pub(super) fn of(runtime: &Runtime, backend: &BackendRef) -> Option<Self> {
         let id = *backend.cluster.as_ref().ok()?;
         let ClusterKind::Pool(pool) = &runtime.snapshot().cluster(id).kind else { return None };
-        let PickerKind::External { cluster: key, failure_mode, timeout } = &pool.picker else { return None };
+        let PickerKind::External { cluster: key, failure_mode, timeout, .. } = &pool.picker else { return None };
         let (cluster, pool) = (runtime.find(key).cloned(), runtime.cluster(id).clone());
         Some(Self { key: key.clone(), cluster, pool, failure_mode: *failure_mode, timeout: *timeout })
     }

@@ -113,6 +113,9 @@ impl<'a> Attempts<'a> {
         record.hold_for_backend(charge);
         record.cluster = Some(target.selection.cluster().clone());
         record.target_model = target.target_model.clone();
+        if let Some(eviction) = &self.eviction {
+            eviction.turn_to(&target.selection);
+        }
         (self.route, self.outgoing, self.target, self.permit) = (route, outgoing, target, permit);
         Ok(())
     }

@@ -430,7 +430,7 @@ pub(crate) fn cluster(out: &mut String, cluster: &Cluster) {
         let picker = match &pool.picker {
             PickerKind::BuiltIn => "BuiltIn".to_owned(),
             // The key's digest is not for reading.
-            PickerKind::External { cluster, failure_mode, timeout } => {
+            PickerKind::External { cluster, failure_mode, timeout, .. } => {
                 let longer = if *timeout == Duration::from_secs(70) { String::new() } else { format!(" {timeout:?}") };
                 format!("{} {failure_mode:?}{longer}", cluster.endpoints)
             }
