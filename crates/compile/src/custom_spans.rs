@@ -26,8 +26,8 @@ const OWN_NAMES: [&str; 9] = [
     "client.address",
     "error.type",
 ];
-const OWN_BEGINNINGS: [&str; 11] =
-    ["embedding.", "gen_ai.", "input.", "llm.", "network.", "openinference.", "output.", "pailou.", "rpc.", "session.", "url."];
+const OWN_BEGINNINGS: [&str; 10] =
+    ["embedding.", "gen_ai.", "input.", "llm.", "network.", "openinference.", "output.", "pailou.", "rpc.", "url."];
 
 /// Fields that give spans names and attributes.
 #[derive(Clone, Copy)]
@@ -119,9 +119,9 @@ mod tests {
     #[test]
     fn a_tag_takes_the_place_of_a_custom_one_and_headers_are_kept_once() {
         let custom = BTreeMap::from([("a".to_owned(), header("X-A")), ("b".to_owned(), header("X-B"))]);
-        let tags = tags(&[("a", "%REQ(X-B)%/%RESP(X-C)%")]);
+        let tags = tags(&[("a", "%REQ(X-B)%/%RESP(X-C)%"), ("session.id", "%REQ(X-B)%")]);
         let read = read(CustomFields { custom_tags: &custom, tags: &tags, span_name: None }).unwrap().unwrap();
-        assert_eq!(read.tags.iter().map(|tag| &*tag.name).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(read.tags.iter().map(|tag| &*tag.name).collect::<Vec<_>>(), ["b", "a", "session.id"]);
         assert_eq!((read.captured.request.len(), read.captured.response.len()), (1, 1));
     }
 

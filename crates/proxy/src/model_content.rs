@@ -16,6 +16,8 @@ use crate::model_spans::ContentSides;
 
 /// Most bytes of text of each side.
 const MAX_TEXT: usize = 32 << 10;
+/// Most of them for instructions: messages have the rest.
+const MAX_INSTRUCTIONS: usize = 8 << 10;
 /// Most messages of each side.
 const MAX_MESSAGES: usize = 64;
 /// Longest body that is read, in bytes: a longer one has no contents in spans.
@@ -45,8 +47,8 @@ impl ModelContent {
         let Ok(document) = serde_json::from_slice::<Value>(body) else { return };
         self.instructions = request::instructions(&document);
         self.input = request::messages(&document);
-        let left = message::bound_parts(&mut self.instructions, MAX_TEXT);
-        message::bound(&mut self.input, left, MAX_MESSAGES);
+        let left = message::bound_parts(&mut self.instructions, MAX_INSTRUCTIONS);
+        message::bound(&mut self.input, MAX_TEXT - MAX_INSTRUCTIONS + left, MAX_MESSAGES);
     }
 
     /// Reads on in a response's body.

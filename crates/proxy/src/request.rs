@@ -53,6 +53,7 @@ use std::{
 };
 
 use http::{Request, Response};
+use pailou_ai::Api;
 use pailou_limits::LlmCosts;
 use pailou_snapshot::{BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, ListenerName, RouteMatch};
 use tokio::time::Instant;
@@ -339,11 +340,15 @@ async fn forward(
     upgrades::check(head, rule)?;
     let input = read_for_backend((rule, needs_model), admitted, head, context, bounds).await?;
     record.request_bytes = input.length();
+    // Texts of embeddings are in no span, nor are those of calls without an operation.
+    let has_messages = Api::from_path(&record.path).is_none_or(|api| matches!(api.operation(), Some("chat" | "text_completion")));
     if let (Some(kept), Some(call)) = (record.kept_trace(), input.call())
         && let Some(scan) = call.scan()
     {
         (kept.is_stream, kept.max_tokens) = (scan.stream, scan.max_tokens);
-        if let Some(content) = &mut kept.content {
+        if !has_messages {
+            kept.content = None;
+        } else if let Some(content) = &mut kept.content {
             content.read_request(call.text());
         }
     }

@@ -214,15 +214,16 @@ impl Request<'_> {
             custom::append(kept, attributes, facts);
             // One that was under way at the request's end ended with it.
             let flag = attempt.flag.or(if is_relayed || attempt.took.is_none() { record.flag } else { None });
-            match (flag, attempt.status, grpc::error(grpc_status, SpanKind::Client)) {
-                (Some(flag), ..) => attributes.text("error.type", flag.code()),
-                (None, Some(status), _) if status.is_client_error() || status.is_server_error() => {
-                    attributes.text("error.type", status.as_str());
-                }
-                (None, _, Some(name)) => attributes.text("error.type", name),
-                (None, ..) => return,
+            let error = match (flag, &attempt.status, grpc::error(grpc_status, SpanKind::Client)) {
+                (Some(flag), ..) => Some(flag.code()),
+                (None, Some(status), _) if status.is_client_error() || status.is_server_error() => Some(status.as_str()),
+                (None, _, name) => name,
+            };
+            attributes.option("error.type", error);
+            if let Some(call) = &call {
+                call.append_content(attributes);
             }
-            if flag != Some(Flag::ClientGone) {
+            if error.is_some() && flag != Some(Flag::ClientGone) {
                 span.fail();
             }
         });

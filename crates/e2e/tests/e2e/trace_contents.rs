@@ -100,3 +100,18 @@ async fn a_call_is_told_by_openinference_where_that_is_chosen() {
     assert_eq!((count("prompt") + count("completion"), count("completion")), (count("total"), 5));
     assert!(span.attributes.keys().all(|name| !name.starts_with("gen_ai.")), "{span:?}");
 }
+
+#[tokio::test]
+async fn texts_of_embeddings_are_not_told() {
+    for convention in ["gen_ai", "openinference"] {
+        let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+        let setup = traced(to_pool(&[&engine]), &collector.url());
+        let gateway = setup.env(CONTENT, "true").env("AI_GATEWAY_TRACING_SEMCONV", convention).serve().await;
+        let body = json!({"model": "qwen", "input": "Text-marker"});
+        let call = Call::json("/v1/embeddings", body.to_string()).header("traceparent", PARENT);
+        assert_eq!(call.send(gateway.http()).await.status, 200);
+        let (_, clients) = trace(&collector, TRACE).await;
+        assert_eq!(clients.len(), 1);
+        assert!(!is_told(&collector, "marker"));
+    }
+}

@@ -4,6 +4,11 @@ use serde_json::{Value, json};
 
 use super::redaction::redact;
 
+/// Bytes that a part counts beside its texts: JSON names its kind.
+const PART_BYTES: usize = 32;
+/// Most parts of a message.
+const MAX_PARTS: usize = 256;
+
 /// A message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Message {
@@ -56,24 +61,38 @@ impl Part {
         }
     }
 
-    fn texts(&mut self) -> Vec<&mut String> {
+    fn texts(&mut self) -> Vec<(Rank, &mut String)> {
         match self {
-            Self::Text { content, .. } => vec![content],
-            Self::ToolCall { id, name, arguments } => vec![arguments, name, id],
-            Self::ToolResponse { id, response } => vec![response, id],
-            Self::Other(kind) => vec![kind],
+            Self::Text { is_reasoning, content } => vec![(if *is_reasoning { Rank::Reasoning } else { Rank::Content }, content)],
+            Self::ToolCall { id, name, arguments } => vec![(Rank::Name, name), (Rank::Name, id), (Rank::Content, arguments)],
+            Self::ToolResponse { id, response } => vec![(Rank::Name, id), (Rank::Content, response)],
+            Self::Other(kind) => vec![(Rank::Name, kind)],
         }
     }
 }
 
+/// Order in which texts of a message have room: reasoning takes none from the answer.
+#[derive(Clone, Copy, PartialEq)]
+enum Rank {
+    Name,
+    Content,
+    Reasoning,
+}
+
 /// Takes credentials out of parts, and cuts them to so many bytes together; gives the bytes left.
 pub(super) fn bound_parts(parts: &mut Vec<Part>, mut left: usize) -> usize {
-    for text in parts.iter_mut().flat_map(Part::texts) {
-        *text = redact(text);
-        text.truncate(text.floor_char_boundary(left));
-        left -= text.len();
+    // Texts have half of the room at least.
+    parts.truncate(MAX_PARTS.min(left / (2 * PART_BYTES)));
+    left -= parts.len() * PART_BYTES;
+    for rank in [Rank::Name, Rank::Content, Rank::Reasoning] {
+        let texts = parts.iter_mut().flat_map(Part::texts).filter(|(its, _)| *its == rank);
+        for (_, text) in texts {
+            *text = redact(text);
+            text.truncate(text.floor_char_boundary(left));
+            left -= text.len();
+        }
     }
-    parts.retain_mut(|part| part.texts().iter().any(|text| !text.is_empty()));
+    parts.retain_mut(|part| part.texts().iter().any(|(_, text)| !text.is_empty()));
     left
 }
 

@@ -4,12 +4,15 @@ use pailou_ai::sse::{MAX_EVENT, SseReader};
 use serde_json::Value;
 
 use super::{
-    MAX_BODY, MAX_TEXT, Message, Part,
+    MAX_BODY, MAX_MESSAGES, MAX_TEXT, Message, Part,
     parts::{of_content, of_part, of_tool_calls, reasoning, text, text_part},
 };
 
 /// Most choices, and calls of tools of each, that are kept of a stream.
 const MAX_PIECES: usize = 16;
+
+/// Most bytes of texts of one kind that are kept of a stream: a little more than is shown, lest a credential is cut before it is known.
+const MAX_KEPT: usize = MAX_TEXT + (4 << 10);
 
 /// Reads a response.
 #[derive(Default)]
@@ -19,8 +22,8 @@ pub(super) struct OutputReader {
     choices: Vec<Choice>,
     /// The whole response, where the last event has it.
     whole: Option<Vec<Message>>,
-    /// Bytes of text that events have had.
-    taken: usize,
+    /// Bytes of texts that are kept: of the answer, of the reasoning, of tools' calls.
+    kept: [usize; 3],
 }
 
 /// What events have told of one choice.
@@ -47,9 +50,7 @@ impl OutputReader {
             let mut events = self.events.take().unwrap_or_else(|| SseReader::new(MAX_EVENT));
             events.feed(data, |event| {
                 // `[DONE]` is no JSON.
-                if self.taken < MAX_TEXT
-                    && let Ok(value) = serde_json::from_slice::<Value>(event.data)
-                {
+                if let Ok(value) = serde_json::from_slice::<Value>(event.data) {
                     self.event(&value);
                 }
             });
@@ -79,8 +80,8 @@ impl OutputReader {
         for chunk in event["choices"].as_array().into_iter().flatten() {
             let delta = &chunk["delta"];
             let number = chunk["index"].as_u64().unwrap_or_default();
-            self.add(number, |choice| &mut choice.text, delta["content"].as_str().or(chunk["text"].as_str()));
-            self.add(number, |choice| &mut choice.reasoning, delta["reasoning_content"].as_str().or(delta["reasoning"].as_str()));
+            self.add_text(number, delta["content"].as_str().or(chunk["text"].as_str()));
+            self.add_reasoning(number, delta["reasoning_content"].as_str().or(delta["reasoning"].as_str()));
             for call in delta["tool_calls"].as_array().into_iter().flatten() {
                 let function = &call["function"];
                 let index = call["index"].as_u64().unwrap_or_default();
@@ -96,14 +97,14 @@ impl OutputReader {
             }
             "content_block_delta" => {
                 let delta = &event["delta"];
-                self.add(0, |choice| &mut choice.text, delta["text"].as_str());
-                self.add(0, |choice| &mut choice.reasoning, delta["thinking"].as_str());
+                self.add_text(0, delta["text"].as_str());
+                self.add_reasoning(0, delta["thinking"].as_str());
                 if delta["partial_json"].is_string() {
                     self.tool(0, index, [&Value::Null, &Value::Null, &delta["partial_json"]]);
                 }
             }
             "message_delta" => self.finish(0, &event["delta"]["stop_reason"]),
-            "response.output_text.delta" => self.add(0, |choice| &mut choice.text, event["delta"].as_str()),
+            "response.output_text.delta" => self.add_text(0, event["delta"].as_str()),
             "response.completed" | "response.incomplete" => self.whole = Some(of_document(&event["response"])),
             _ => {}
         }
@@ -117,17 +118,27 @@ impl OutputReader {
         self.choices.get_mut(number)
     }
 
-    fn add(&mut self, number: u64, place: fn(&mut Choice) -> &mut String, text: Option<&str>) {
-        let Some(text) = text else { return };
-        self.taken += text.len();
-        if let Some(choice) = self.choice(number) {
-            place(choice).push_str(text);
+    fn add_text(&mut self, number: u64, text: Option<&str>) {
+        let text = take(&mut self.kept[0], text.unwrap_or_default());
+        if !text.is_empty()
+            && let Some(choice) = self.choice(number)
+        {
+            choice.text.push_str(text);
+        }
+    }
+
+    fn add_reasoning(&mut self, number: u64, text: Option<&str>) {
+        let text = take(&mut self.kept[1], text.unwrap_or_default());
+        if !text.is_empty()
+            && let Some(choice) = self.choice(number)
+        {
+            choice.reasoning.push_str(text);
         }
     }
 
     fn tool(&mut self, number: u64, index: u64, [id, name, arguments]: [&Value; 3]) {
-        let texts = [id, name, arguments].map(|value| value.as_str().unwrap_or_default());
-        self.taken += texts.iter().map(|text| text.len()).sum::<usize>();
+        let kept = &mut self.kept[2];
+        let texts = [id, name, arguments].map(|value| take(kept, value.as_str().unwrap_or_default()));
         let Some(choice) = self.choice(number) else { return };
         let known = choice.tools.iter().position(|tool| tool.index == index);
         if known.is_none() && choice.tools.len() < MAX_PIECES {
@@ -142,9 +153,16 @@ impl OutputReader {
 
     fn finish(&mut self, number: u64, reason: &Value) {
         if let (Some(reason), Some(choice)) = (reason.as_str(), self.choice(number)) {
-            choice.finish_reason = Some(reason.to_owned());
+            choice.finish_reason = Some(reason[..reason.floor_char_boundary(64)].to_owned());
         }
     }
+}
+
+/// The text as far as there is room for it.
+fn take<'t>(kept: &mut usize, text: &'t str) -> &'t str {
+    let text = &text[..text.floor_char_boundary(MAX_KEPT.saturating_sub(*kept))];
+    *kept += text.len();
+    text
 }
 
 impl Choice {
@@ -171,7 +189,7 @@ fn of_document(document: &Value) -> Vec<Message> {
             let parts = thought.into_iter().chain(content).chain(of_tool_calls(&message["tool_calls"])).collect();
             Message { role: "assistant".to_owned(), parts, finish_reason: of_reason(&choice["finish_reason"]) }
         };
-        return choices.iter().map(message).collect();
+        return choices.iter().take(MAX_MESSAGES).map(message).collect();
     }
     let parts: Vec<Part> = match (&document["content"], &document["output"]) {
         (Value::Array(parts), _) => parts.iter().map(of_part).collect(),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Message, Part,
+    MAX_MESSAGES, Message, Part,
     parts::{of_content, of_part, of_tool_calls, plain, text},
 };
 
@@ -15,16 +15,21 @@ pub(super) fn instructions(document: &Value) -> Vec<Part> {
 /// Messages, oldest first.
 pub(super) fn messages(document: &Value) -> Vec<Message> {
     if let Value::Array(all) = &document["messages"] {
-        return all.iter().map(message).collect();
+        return newest(all).iter().map(message).collect();
     }
     match (&document["input"], &document["prompt"]) {
-        (Value::Array(items), _) if items.iter().any(Value::is_object) => items.iter().map(item).collect(),
+        (Value::Array(items), _) if items.iter().any(Value::is_object) => newest(items).iter().map(item).collect(),
         (Value::String(prompt), _) | (_, Value::String(prompt)) => vec![Message::of_text("user", prompt)],
         (_, Value::Array(prompts)) => {
-            prompts.iter().filter_map(Value::as_str).map(|prompt| Message::of_text("user", prompt)).collect()
+            newest(prompts).iter().filter_map(Value::as_str).map(|prompt| Message::of_text("user", prompt)).collect()
         }
         _ => Vec::new(),
     }
+}
+
+/// No message is made of those that have no room.
+fn newest(all: &[Value]) -> &[Value] {
+    &all[all.len().saturating_sub(MAX_MESSAGES)..]
 }
 
 fn message(message: &Value) -> Message {

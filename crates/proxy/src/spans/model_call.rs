@@ -62,7 +62,7 @@ impl<'r> ModelCall<'r> {
         attributes.option("gen_ai.request.model", self.model);
     }
 
-    /// Appends the call and its answer.
+    /// Appends the call and its answer, but for contents.
     pub(super) fn append(&self, attributes: &mut Attributes<'_>) {
         let Self { kept, .. } = self;
         self.append_names(attributes);
@@ -76,9 +76,6 @@ impl<'r> ModelCall<'r> {
             attributes.number("gen_ai.request.max_tokens", max_tokens);
         }
         let Some(answer) = &self.answer else { return };
-        if let Some(content) = &kept.content {
-            append_content(content, attributes);
-        }
         attributes.option("gen_ai.response.model", kept.response_model.as_deref());
         if let Some(reason) = &kept.finish_reason {
             attributes.texts("gen_ai.response.finish_reasons", [&**reason]);
@@ -87,10 +84,9 @@ impl<'r> ModelCall<'r> {
             attributes.fraction("gen_ai.response.time_to_first_chunk", first_chunk.as_secs_f64());
         }
         let Some(usage) = answer.usage else { return };
-        attributes.number("gen_ai.usage.input_tokens", usage.input_tokens);
+        self.append_prompt_usage(usage, attributes);
         attributes.number("gen_ai.usage.output_tokens", usage.output_tokens);
         let counted = [
-            ("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens),
             ("gen_ai.usage.cache_creation.input_tokens", usage.cache_creation_tokens),
             ("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens),
         ];
@@ -98,6 +94,29 @@ impl<'r> ModelCall<'r> {
             if let Some(count) = count {
                 attributes.number(key, count);
             }
+        }
+    }
+
+    /// Appends the tokens of the prompt: a prefill has no others.
+    pub(super) fn append_prompt_usage(&self, usage: &Usage, attributes: &mut Attributes<'_>) {
+        let (input, cached) = match self.kept.model_spans.convention {
+            SpanConvention::GenAi => ("gen_ai.usage.input_tokens", "gen_ai.usage.cache_read.input_tokens"),
+            SpanConvention::OpenInference => ("llm.token_count.prompt", "llm.token_count.prompt_details.cache_read"),
+        };
+        attributes.number(input, usage.input_tokens);
+        if let Some(count) = usage.cached_tokens {
+            attributes.number(cached, count);
+        }
+    }
+
+    /// Appends contents, which come after all else: a span has room for so many attributes, and contents have the rest.
+    pub(super) fn append_content(&self, attributes: &mut Attributes<'_>) {
+        let Some(content) = self.kept.content.as_ref().filter(|_| self.answer.is_some() && self.operation != "embeddings") else {
+            return;
+        };
+        match self.kept.model_spans.convention {
+            SpanConvention::GenAi => append_content(content, attributes),
+            SpanConvention::OpenInference => open_inference::append_content(content, attributes),
         }
     }
 

@@ -46,11 +46,8 @@ impl Request<'_> {
             if let Some(status) = end.status {
                 attributes.number("http.response.status_code", status.as_u16().into());
             }
-            if let Some(usage) = &end.usage {
-                attributes.number("gen_ai.usage.input_tokens", usage.input_tokens);
-                if let Some(cached) = usage.cached_tokens {
-                    attributes.number("gen_ai.usage.cache_read.input_tokens", cached);
-                }
+            if let (Some(usage), Some(call)) = (&end.usage, &call) {
+                call.append_prompt_usage(usage, attributes);
             }
             match (end.error, end.status) {
                 (Some(flag), _) => attributes.text("error.type", flag),
