@@ -8,7 +8,7 @@ use pailou_snapshot::{Disaggregation, KvConnector, ModelServer, PickerKind};
 use crate::annotation::{number, time};
 
 const CONNECTOR_ANNOTATION: &str = "pailou.dev/kv-connector";
-const MIN_UNCACHED_ANNOTATION: &str = "pailou.dev/prefill-min-uncached-tokens";
+pub(crate) const MIN_UNCACHED_ANNOTATION: &str = "pailou.dev/prefill-min-uncached-tokens";
 const TIMEOUT_ANNOTATION: &str = "pailou.dev/prefill-timeout";
 const BOOTSTRAP_PORT_ANNOTATION: &str = "pailou.dev/prefill-bootstrap-port";
 /// All annotations that are read here.

@@ -12,6 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use pailou_api::endpoint_picker_config::{EndpointPickerConfig, PluginSpec};
 use pailou_snapshot::{ContextRange, EndpointRole, KvEvents, ModelServer, Pool, Queueing, RoutingStrategy, ScorerWeights};
 
+use crate::{disaggregation, kv_events, pool_annotations, queueing};
+
 pub(crate) use self::parsed::ParsedConfigurations;
 use self::{
     filters::{Filters, label_filter},
@@ -93,6 +95,24 @@ impl PickerConfiguration {
             (Prefills::From(tokens), Some(disaggregation)) => disaggregation.min_uncached_tokens = tokens,
             (Prefills::From(_), None) | (Prefills::AsPool, _) => {}
         }
+    }
+
+    /// Annotations that a pool may have and these settings take the place of.
+    pub(crate) fn overridden(&self) -> Vec<&'static str> {
+        let has_scorers = self.scorers.is_some() || self.prefill_scorers.is_some();
+        let disaggregation = match self.prefills {
+            Prefills::Never => &disaggregation::ANNOTATIONS[..],
+            Prefills::From(_) => &[disaggregation::MIN_UNCACHED_ANNOTATION],
+            Prefills::AsPool => &[],
+        };
+        let parts = [
+            (self.runtime.is_some(), &[pool_annotations::RUNTIME_ANNOTATION][..]),
+            (has_scorers, &[pool_annotations::STRATEGY_ANNOTATION]),
+            (self.kv_events.is_some(), &kv_events::ANNOTATIONS),
+            (self.queueing.is_some(), &queueing::ANNOTATIONS),
+            (true, disaggregation),
+        ];
+        parts.into_iter().filter(|(is_set, _)| *is_set).flat_map(|(_, annotations)| annotations).copied().collect()
     }
 
     /// Role that its filters leave to a Pod of this one; `None`: requests never go there.

@@ -5,8 +5,8 @@ use pailou_snapshot::{ModelServer, RoutingStrategy};
 
 use crate::{backend_limits::LIMIT_ANNOTATION, disaggregation, kv_events, queueing};
 
-const RUNTIME_ANNOTATION: &str = "inference.networking.x-k8s.io/model-server-runtime";
-const STRATEGY_ANNOTATION: &str = "inference.networking.x-k8s.io/routing-strategy";
+pub(crate) const RUNTIME_ANNOTATION: &str = "inference.networking.x-k8s.io/model-server-runtime";
+pub(crate) const STRATEGY_ANNOTATION: &str = "inference.networking.x-k8s.io/routing-strategy";
 /// Domains whose annotations mean something to a gateway: the Inference Extension's and ours.
 const DOMAINS: [&str; 3] = ["inference.networking.x-k8s.io/", "inference.networking.k8s.io/", "pailou.dev/"];
 

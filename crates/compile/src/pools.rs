@@ -249,9 +249,12 @@ pub(crate) fn pool(
         PickerKind::BuiltIn => pool_configuration::read(index, object, configuration_of),
         PickerKind::External { .. } => pool_configuration::without_effect(object),
     };
-    let configured = configuration.configuration.as_deref();
+    let (configured, configured_by) = (configuration.configuration.as_deref(), configuration.origin.as_str());
     let set = models.of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
-    let queueing = queueing(object, &picker, &mut warnings);
+    // What is overridden is told of as that alone.
+    let mut untold = Vec::new();
+    let is_queueing_overridden = configured.is_some_and(|configuration| configuration.queueing().is_some());
+    let queueing = queueing(object, &picker, if is_queueing_overridden { &mut untold } else { &mut warnings });
     let mut pool = Pool {
         name: pool_name(index, object),
         runtime: configured
@@ -271,7 +274,11 @@ pub(crate) fn pool(
     pool.disaggregation = disaggregation(&object.meta, pool.runtime, &pool.picker, &mut warnings);
     pool_annotations::warn_of_unknown(object, &mut warnings);
     if let Some(configuration) = configured {
+        // Without an origin this process was given it.
+        let by = if configured_by.is_empty() { "the picker's configuration" } else { configured_by };
         configuration.apply(&mut pool);
+        let present = configuration.overridden().into_iter().filter(|annotation| object.meta.annotation(annotation).is_some());
+        warnings.extend(present.map(|annotation| format!("annotation {annotation} has no effect: {by} takes its place")));
     }
     warnings.extend(configuration.warnings);
     if pool.kv_events.is_some() {
