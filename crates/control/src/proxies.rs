@@ -13,11 +13,9 @@ use tokio::sync::watch;
 
 use crate::{
     ClusterState,
-    provision::{CONTROLLER_LABEL, DATA_PLANE_LABEL, data_plane},
+    provision::{ADMIN_PORT, CONTROLLER_LABEL, DATA_PLANE_LABEL, data_plane},
 };
 
-/// Name of the container port of a proxy's admin endpoint.
-const ADMIN_PORT: &str = "admin";
 /// Pods of one answer of the API server.
 const PAGE: u32 = 500;
 
@@ -97,21 +95,31 @@ impl Proxies {
         named.collect()
     }
 
-    /// A pod that serves a Gateway, or will.
+    /// A pod that serves a Gateway, or will. Labels alone do not make one: whoever may patch pods writes them, and the controller's token is
+    /// sent there.
     fn proxy(&self, pod: &Pod, gateways: &BTreeMap<Name, Name>) -> Option<ProxyPod> {
         let (name, namespace) = (pod.metadata.name.as_ref()?, pod.metadata.namespace.as_ref()?);
         let labels = pod.metadata.labels.as_ref()?;
-        let gateway = gateways.get(&Name::new(namespace, labels.get(DATA_PLANE_LABEL)?))?;
+        let plane = labels.get(DATA_PLANE_LABEL)?;
+        let gateway = gateways.get(&Name::new(namespace, plane))?;
         let status = pod.status.as_ref();
         let has_ended = status.and_then(|it| it.phase.as_deref()).is_some_and(|phase| matches!(phase, "Succeeded" | "Failed"));
-        if labels.get(CONTROLLER_LABEL) != Some(&self.namespace) || has_ended {
+        if labels.get(CONTROLLER_LABEL) != Some(&self.namespace) || has_ended || !is_of_deployment(pod, plane) {
             return None;
         }
         let address: Option<IpAddr> = status.and_then(|it| it.pod_ip.as_ref()?.parse().ok());
-        let ports = pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|it| it.ports.iter().flatten());
-        let port =
-            ports.filter(|port| port.name.as_deref() == Some(ADMIN_PORT)).find_map(|port| port.container_port.try_into().ok());
-        let admin = address.zip(port).map(|(address, port)| SocketAddr::new(address, port));
+        let admin = address.map(|address| SocketAddr::new(address, ADMIN_PORT));
         Some(ProxyPod { gateway: gateway.clone(), name: Name::new(namespace, name), admin })
     }
+}
+
+/// Whether a pod is one of this Deployment as the controller makes it: a ReplicaSet of it controls the pod, and it has a network of its own.
+fn is_of_deployment(pod: &Pod, deployment: &str) -> bool {
+    let mut owners = pod.metadata.owner_references.iter().flatten().filter(|owner| owner.controller == Some(true));
+    let is_owned = owners.any(|owner| {
+        let hash = owner.name.strip_prefix(deployment).and_then(|rest| rest.strip_prefix('-'));
+        owner.kind == "ReplicaSet" && owner.api_version == "apps/v1" && hash.is_some_and(|it| !it.is_empty() && !it.contains('-'))
+    });
+    let is_apart = pod.spec.as_ref().is_some_and(|spec| spec.host_network != Some(true));
+    is_owned && is_apart
 }

@@ -112,6 +112,9 @@ impl Cluster {
         let process = Process(command.spawn().expect("the binary starts"));
         let mut object = deployment["spec"]["template"].clone();
         (object["metadata"]["name"], object["metadata"]["namespace"]) = (pod.into(), "default".into());
+        object["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{plane}-7c9d8f"), "uid": pod, "controller": true,
+        }]);
         object["status"] = json!({"phase": "Running", "podIP": address});
         self.api.apply(PODS, object);
         let proxy = Proxy { name: format!("default/{pod}"), address, process };

@@ -11,7 +11,7 @@ use pailou_control::{
     proxies::{Proxies, ProxyPod},
     session_key,
 };
-use pailou_snapshot::{Name, PortKey};
+use pailou_snapshot::PortKey;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -156,8 +156,8 @@ impl ProxySource for ProvisionedProxies {
         })
     }
 
-    fn token(&self, gateway: &Name) -> Option<String> {
-        self.signer.borrow().as_ref()?.token(gateway, SystemTime::now())
+    fn token(&self, proxy: &ProxyTarget) -> Option<String> {
+        self.signer.borrow().as_ref()?.token(&proxy.gateway, &proxy.name, SystemTime::now())
     }
 }
 

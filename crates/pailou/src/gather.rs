@@ -73,8 +73,8 @@ pub(crate) type Listing<'a> = Pin<Box<dyn Future<Output = Result<(Vec<ProxyTarge
 pub(crate) trait ProxySource: Send + Sync + 'static {
     /// The first so many proxies, and how many there are beside them.
     fn list(&self, most: usize) -> Listing<'_>;
-    /// A token that proxies of this Gateway believe; `None` while there is none.
-    fn token(&self, gateway: &Name) -> Option<String>;
+    /// A token that this proxy alone believes; `None` while there is none.
+    fn token(&self, proxy: &ProxyTarget) -> Option<String>;
 }
 
 /// Asks proxies.

@@ -17,13 +17,13 @@ use pailou_control::feed::{
     client::{self, Batch},
 };
 use pailou_proxy::{Options, Proxy, local_addresses::LocalAddresses, server::BindError};
-use pailou_snapshot::Snapshot;
+use pailou_snapshot::{Name, Snapshot};
 use tokio::sync::mpsc;
 
 use crate::{
     admin::{
         self,
-        state::{AdminState, GatewayComponent},
+        state::{AdminState, GatewayComponent, process_name},
     },
     cli::ProxyArgs,
     exit::{Error, ExitOutcome, reason},
@@ -43,7 +43,9 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
     let guard = serve::serving_guard(&args.serving)?;
     // A Backend can lead any client to the admin endpoint then.
     let guard = if args.allow_local_backends { guard.trusting_nobody() } else { guard };
-    let controller = AdminVerifier { gateway: args.gateway.clone(), authorities: args.feed_ca.clone() };
+    // Proxies are in their Gateway's namespace.
+    let pod = Name::new(&args.gateway.namespace, &process_name());
+    let controller = AdminVerifier::new(args.gateway.clone(), pod, args.feed_ca.clone());
     let guard = guard.admitting_controller(move |token| controller.is_valid(token, SystemTime::now()));
     runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {

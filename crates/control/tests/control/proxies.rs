@@ -12,6 +12,10 @@ use crate::{
 /// A pod as the Deployment's template has it.
 fn pod(template: &Value, name: &str, status: Value) -> Value {
     let mut pod = template.clone();
+    let plane = template["metadata"]["labels"]["pailou.dev/data-plane"].as_str().expect("a label");
+    pod["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{plane}-7c9d8f"), "uid": name, "controller": true,
+    }]);
     (pod["apiVersion"], pod["kind"], pod["status"]) = ("v1".into(), "Pod".into(), status);
     (pod["metadata"]["name"], pod["metadata"]["namespace"]) = (name.into(), "default".into());
     pod
@@ -36,10 +40,23 @@ async fn pods_are_those_of_gateways_that_the_controller_provisions() {
         stranger["metadata"]["labels"][label] = value.into();
         api.apply(PODS, pod(&stranger, value, json!({ "phase": "Running", "podIP": "10.0.0.9" })));
     }
+    let running_at = |address: &str| json!({ "phase": "Running", "podIP": address });
+    let mut relabelled = pod(&template, "relabelled", running_at("10.0.0.10"));
+    relabelled["metadata"]["ownerReferences"][0]["name"] = "someone-elses-7c9d8f".into();
+    let mut bare = pod(&template, "bare", running_at("10.0.0.11"));
+    bare["metadata"]["ownerReferences"] = json!([]);
+    let mut on_host = pod(&template, "on-host", running_at("10.0.0.12"));
+    on_host["spec"]["hostNetwork"] = true.into();
+    let mut elsewhere = pod(&template, "two", running_at("10.0.0.13"));
+    elsewhere["spec"]["containers"][0]["ports"] = json!([{ "name": "admin", "containerPort": 9999 }]);
+    for stranger in [relabelled, bare, on_host, elsewhere] {
+        api.apply(PODS, stranger);
+    }
     let proxies = Proxies::new(client(&api), "pailou".to_owned(), Vec::new(), running.controller.known());
-    let both = vec![proxy("one", Some("10.0.0.7:15000")), proxy("starting", None)];
-    assert_eq!(proxies.list(9).await.unwrap(), (both.clone(), 0));
-    assert_eq!(proxies.list(1).await.unwrap(), (both[..1].to_vec(), 1));
+    // Whatever port a pod calls `admin`, the one that the controller gives proxies is asked.
+    let all = vec![proxy("one", Some("10.0.0.7:15000")), proxy("starting", None), proxy("two", Some("10.0.0.13:15000"))];
+    assert_eq!(proxies.list(9).await.unwrap(), (all.clone(), 0));
+    assert_eq!(proxies.list(1).await.unwrap(), (all[..1].to_vec(), 2));
     api.delete(GATEWAYS, "default/g");
     until("the Gateway has gone", || names(&running.controller, "Gateway").is_empty()).await;
     assert_eq!(proxies.list(9).await.unwrap(), (Vec::new(), 0));

@@ -7,6 +7,7 @@ use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
+    sync::OnceLock,
 };
 
 use hyper::{
@@ -48,6 +49,22 @@ pub(crate) struct AdminGuard {
     trusts_nobody: bool,
     /// Operators may try requests.
     allows_tries: bool,
+}
+
+/// Whose token a request has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bearer {
+    Nobody,
+    Operator,
+    Controller,
+}
+
+/// A request that asks to be admitted. Its token is judged once, and only where that decides something: a signature takes time.
+pub(crate) struct Asked<'g> {
+    guard: &'g AdminGuard,
+    head: &'g Parts,
+    peer: IpAddr,
+    bearer: OnceLock<Bearer>,
 }
 
 /// Why a request is not admitted.
@@ -93,44 +110,83 @@ impl AdminGuard {
         self.allows_tries
     }
 
-    /// Whether a request may have an answer, as far as pages on the web are concerned. One with the token may: no page has it.
+    /// A request of this peer.
+    pub(crate) fn ask<'g>(&'g self, head: &'g Parts, peer: IpAddr) -> Asked<'g> {
+        Asked { guard: self, head, peer, bearer: OnceLock::new() }
+    }
+
+    fn bearer(&self, headers: &HeaderMap) -> Bearer {
+        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
+        let Some(given) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim()) else {
+            return Bearer::Nobody;
+        };
+        // Digests are compared: how many bytes are the same says nothing of the token.
+        if self.token.is_some_and(|token| token == sha256(given)) {
+            Bearer::Operator
+        } else if self.controller.as_ref().is_some_and(|knows| knows(given)) {
+            Bearer::Controller
+        } else {
+            Bearer::Nobody
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// Whether the request may have an answer, as far as pages on the web are concerned. One with a token may: no page has it.
     ///
     /// # Errors
     /// It may not.
-    pub(crate) fn check_origin(&self, head: &Parts) -> Result<(), Refusal> {
-        self.check_host(head)?;
-        if !self.has_token(&head.headers) && is_from_another_site(&head.headers) {
+    pub(crate) fn check_origin(&self) -> Result<(), Refusal> {
+        self.check_host()?;
+        if is_from_another_site(&self.head.headers) && !self.has_token() {
             return Err(Refusal { status: StatusCode::FORBIDDEN, message: "pages of other sites get no answer\n" });
         }
         Ok(())
     }
 
-    /// The same as far as names are concerned that lead to this machine.
+    /// The same as far as names are concerned that lead to this machine. Where a token is set they get nothing without it, so that
+    /// any name may lead here.
     ///
     /// # Errors
     /// It may not.
-    pub(crate) fn check_host(&self, head: &Parts) -> Result<(), Refusal> {
-        if self.has_token(&head.headers) || is_own_host(&head.headers) {
+    pub(crate) fn check_host(&self) -> Result<(), Refusal> {
+        if self.guard.token.is_some() { Ok(()) } else { self.check_name() }
+    }
+
+    fn check_name(&self) -> Result<(), Refusal> {
+        if is_own_host(&self.head.headers) || self.has_token() {
             return Ok(());
         }
         let message = "the host of the request is a name: use the address of the admin endpoint, or localhost\n";
         Err(Refusal { status: StatusCode::MISDIRECTED_REQUEST, message })
     }
 
-    /// Whether a request of this peer may have an answer about single requests.
+    /// Whether the request may have an answer about single requests.
     ///
     /// # Errors
     /// It may not.
-    pub(crate) fn check(&self, head: &Parts, peer: IpAddr) -> Result<(), Refusal> {
-        self.check_origin(head)?;
-        if head.method == Method::POST && !is_json(&head.headers) {
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        self.check_for(self.is_own() || self.has_token())
+    }
+
+    /// Whether the request may have others sent. The controller only reads.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(crate) fn check_try(&self) -> Result<(), Refusal> {
+        self.check_for(self.is_own() || self.whose() == Bearer::Operator)
+    }
+
+    fn check_for(&self, is_admitted: bool) -> Result<(), Refusal> {
+        self.check_origin()?;
+        if self.head.method == Method::POST && !is_json(&self.head.headers) {
             let message = "the content-type must be application/json\n";
             return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, message });
         }
-        if self.is_own(peer, &head.headers) || self.has_token(&head.headers) {
+        if is_admitted {
             return Ok(());
         }
-        Err(match self.token {
+        Err(match self.guard.token {
             Some(_) => Refusal { status: StatusCode::UNAUTHORIZED, message: "send the token: authorization: Bearer TOKEN\n" },
             None => Refusal {
                 status: StatusCode::FORBIDDEN,
@@ -139,38 +195,40 @@ impl AdminGuard {
         })
     }
 
-    /// Whether a request of this peer may have an answer about the objects and limits of the process. Everybody needs the token if there is one.
+    /// Whether the request may have an answer about the objects and limits of the process. Everybody needs the token if there is one.
     ///
     /// # Errors
     /// It may not.
-    pub(crate) fn check_process(&self, head: &Parts, peer: IpAddr) -> Result<(), Refusal> {
-        if self.token.is_some() { self.check(head, peer) } else { self.check_origin(head) }
+    pub(crate) fn check_process(&self) -> Result<(), Refusal> {
+        if self.guard.token.is_some() { self.check() } else { self.check_origin() }
     }
 
-    /// Whether a request of this peer may have the metrics. Prometheus and kubelets ask by names of their own, from elsewhere.
+    /// Whether the request may have the metrics. Prometheus and kubelets ask by names of their own, from elsewhere.
     ///
     /// # Errors
     /// It may not.
-    pub(crate) fn check_metrics(&self, head: &Parts, peer: IpAddr) -> Result<(), Refusal> {
-        if peer.to_canonical().is_loopback() { self.check_host(head) } else { Ok(()) }
+    pub(crate) fn check_metrics(&self) -> Result<(), Refusal> {
+        // They need no token, so that a name may not lead there even where one is set.
+        if self.peer.to_canonical().is_loopback() { self.check_name() } else { Ok(()) }
     }
 
     /// Whether this machine's own user asks, without a token where none is set. Sidecars and reverse proxies bring requests of others from
     /// loopback addresses: a token counts for everybody.
-    fn is_own(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
-        let peer = peer.to_canonical();
+    fn is_own(&self) -> bool {
+        let (guard, peer, headers) = (self.guard, self.peer.to_canonical(), &self.head.headers);
         let is_this_machine = peer == IpAddr::V4(Ipv4Addr::LOCALHOST) || peer == IpAddr::V6(Ipv6Addr::LOCALHOST);
-        self.token.is_none() && !self.trusts_nobody && is_this_machine && !FORWARDED.iter().any(|name| headers.contains_key(*name))
+        guard.token.is_none()
+            && !guard.trusts_nobody
+            && is_this_machine
+            && !FORWARDED.iter().any(|name| headers.contains_key(*name))
     }
 
-    fn has_token(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
-        let Some(given) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim()) else {
-            return false;
-        };
-        // Digests are compared: how many bytes are the same says nothing of the token.
-        let is_operator = self.token.is_some_and(|token| token == sha256(given));
-        is_operator || self.controller.as_ref().is_some_and(|knows| knows(given))
+    fn has_token(&self) -> bool {
+        self.whose() != Bearer::Nobody
+    }
+
+    fn whose(&self) -> Bearer {
+        *self.bearer.get_or_init(|| self.guard.bearer(&self.head.headers))
     }
 }
 
@@ -208,7 +266,7 @@ mod tests {
     fn check(guard: &AdminGuard, peer: &str, headers: &[(&str, &str)]) -> u16 {
         let request = headers.iter().fold(Request::get("/receipts"), |request, (name, value)| request.header(*name, *value));
         let (head, ()) = request.body(()).unwrap().into_parts();
-        guard.check(&head, peer.parse().unwrap()).map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
+        guard.ask(&head, peer.parse().unwrap()).check().map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
     }
 
     #[test]
@@ -255,11 +313,48 @@ mod tests {
     }
 
     #[test]
+    fn the_controllers_token_sends_no_requests_and_is_judged_once() {
+        let judged = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = judged.clone();
+        let guard = AdminGuard { token: Some(sha256("a-token-of-enough-bytes")), ..AdminGuard::default() };
+        let guard = guard.admitting_controller(move |token| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            token == "signed"
+        });
+        let tried = |token: &str| {
+            let request = Request::post("/try").header("host", "pailou.test").header("content-type", "application/json");
+            let request = request.header("sec-fetch-site", "cross-site").header("authorization", format!("Bearer {token}"));
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let asked = guard.ask(&head, "10.0.0.2".parse().unwrap());
+            let status = |checked: Result<(), Refusal>| checked.map_or_else(|refusal| refusal.status.as_u16(), |()| 200);
+            (status(asked.check()), status(asked.check_try()))
+        };
+        assert_eq!((tried("signed"), judged.load(std::sync::atomic::Ordering::Relaxed)), ((200, 401), 1));
+        assert_eq!(tried("a-token-of-enough-bytes"), (200, 200));
+        let host = ("host", "10.0.0.1:15000");
+        judged.store(0, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((check(&guard, "10.0.0.2", &[host]), judged.load(std::sync::atomic::Ordering::Relaxed)), (401, 0));
+    }
+
+    #[test]
+    fn by_a_name_a_browser_is_asked_for_the_token_where_one_is_set() {
+        let guard = AdminGuard { token: Some(sha256("a-token-of-enough-bytes")), ..AdminGuard::default() };
+        let host = ("host", "pailou.example.com");
+        assert_eq!(check(&guard, "10.0.0.2", &[host]), 401);
+        assert_eq!(check(&guard, "10.0.0.2", &[host, ("authorization", "Bearer a-token-of-enough-bytes")]), 200);
+        assert_eq!(check(&guard, "10.0.0.2", &[host, ("sec-fetch-site", "cross-site")]), 403);
+        let (head, ()) = Request::get("/").header("host", "pailou.example.com").body(()).unwrap().into_parts();
+        let peer = "127.0.0.1".parse().unwrap();
+        assert!(guard.ask(&head, peer).check_origin().is_ok() && guard.ask(&head, peer).check_metrics().is_err());
+        assert!(AdminGuard::default().ask(&head, peer).check_origin().is_err());
+    }
+
+    #[test]
     fn objects_and_limits_need_the_token_where_there_is_one() {
         let with = |guard: &AdminGuard, peer: &str, headers: &[(&str, &str)]| {
             let request = headers.iter().fold(Request::get("/status"), |request, (name, value)| request.header(*name, *value));
             let (head, ()) = request.body(()).unwrap().into_parts();
-            guard.check_process(&head, peer.parse().unwrap()).map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
+            guard.ask(&head, peer.parse().unwrap()).check_process().map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
         };
         let host = ("host", "127.0.0.1");
         assert_eq!(with(&AdminGuard::default(), "127.0.0.1", &[host]), 200);
@@ -273,7 +368,7 @@ mod tests {
     fn metrics_are_for_scrapers_of_the_network_and_not_for_names_that_lead_here() {
         let asked = |host: &str, peer: &str| {
             let (head, ()) = Request::get("/metrics").header("host", host).body(()).unwrap().into_parts();
-            AdminGuard::default().check_metrics(&head, peer.parse().unwrap()).is_ok()
+            AdminGuard::default().ask(&head, peer.parse().unwrap()).check_metrics().is_ok()
         };
         assert!(asked("pailou.default.svc:15000", "10.0.0.2") && asked("localhost:15000", "127.0.0.1") && asked("[::1]", "::1"));
         for loopback in ["127.0.0.1", "127.0.0.6", "::1", "::ffff:127.0.0.1"] {

@@ -12,6 +12,7 @@ use hyper::{
 use super::{
     assets,
     body::AdminBody,
+    guard::Asked,
     limits_page::LimitsPage,
     object_rows::PageQuery,
     overview_stream, proxies_page, proxies_routes, requests,
@@ -53,18 +54,19 @@ fn probe(path: &str, state: &AdminState<impl Component>) -> Response<AdminBody> 
 
 async fn answer_one<C: Component>(head: &Parts, body: Incoming, peer: IpAddr, state: &Arc<AdminState<C>>) -> Response<AdminBody> {
     let path = head.uri.path();
+    let asked = state.guard().ask(head, peer);
     if let Some(gatherer) = state.component().gatherer().filter(|_| proxies_page::is_of_proxies(path)) {
-        return match state.guard().check(head, peer) {
+        return match asked.check() {
             Ok(()) => proxies_page::answer(head, body, gatherer).await,
             Err(refusal) => refused(refusal),
         };
     }
     match state.component().proxy() {
-        _ if matches!(path, "/overview" | "/overview/stream" | "/routes" | "/objects") => match state.guard().check(head, peer) {
+        _ if matches!(path, "/overview" | "/overview/stream" | "/routes" | "/objects") => match asked.check() {
             Ok(()) => overview(head, state).await,
             Err(refusal) => refused(refusal),
         },
-        Some(proxy) if path == "/try" => match (state.guard().check(head, peer), &head.method) {
+        Some(proxy) if path == "/try" => match (asked.check_try(), &head.method) {
             (Err(refusal), _) => refused(refusal),
             (Ok(()), &Method::GET) => json(pretty(&try_out::form(proxy, state.guard().allows_tries()))),
             (Ok(()), &Method::POST) if state.guard().allows_tries() => try_out::send(body, proxy, state.tries()).await,
@@ -73,13 +75,13 @@ async fn answer_one<C: Component>(head: &Parts, body: Incoming, peer: IpAddr, st
             }
             (Ok(()), _) => only("GET, POST"),
         },
-        Some(proxy) if requests::is_of_requests(path) => match state.guard().check(head, peer) {
+        Some(proxy) if requests::is_of_requests(path) => match asked.check() {
             Ok(()) => requests::answer(head, body, proxy).await,
             Err(refusal) => refused(refusal),
         },
         _ if !matches!(head.method, Method::GET | Method::HEAD) => only("GET, HEAD"),
-        _ if path == "/" || path.starts_with(assets::PREFIX) => page(head, state),
-        _ => answer_of_process(head, peer, state),
+        _ if path == "/" || path.starts_with(assets::PREFIX) => page(&asked, head),
+        _ => answer_of_process(&asked, head, state),
     }
 }
 
@@ -114,10 +116,10 @@ async fn overview<C: Component>(head: &Parts, state: &Arc<AdminState<C>>) -> Res
 }
 
 /// The page's files. They are the same everywhere and tell nothing, so they need no token; the data that they ask for does.
-fn page(head: &Parts, state: &AdminState<impl Component>) -> Response<AdminBody> {
+fn page(asked: &Asked<'_>, head: &Parts) -> Response<AdminBody> {
     // A link on another site may lead to the page, as it has nobody do anything.
     let is_link = head.uri.path() == "/" && head.headers.get("sec-fetch-dest").is_some_and(|dest| dest == "document");
-    let checked = if is_link { state.guard().check_host(head) } else { state.guard().check_origin(head) };
+    let checked = if is_link { asked.check_host() } else { asked.check_origin() };
     match checked {
         Err(refusal) => refused(refusal),
         Ok(()) if head.uri.path() == "/" && !assets::wants_page(&head.headers) => text(StatusCode::OK, PATHS),
@@ -125,12 +127,12 @@ fn page(head: &Parts, state: &AdminState<impl Component>) -> Response<AdminBody>
     }
 }
 
-fn answer_of_process(head: &Parts, peer: IpAddr, state: &AdminState<impl Component>) -> Response<AdminBody> {
+fn answer_of_process(asked: &Asked<'_>, head: &Parts, state: &AdminState<impl Component>) -> Response<AdminBody> {
     let (component, path) = (state.component(), head.uri.path());
     let checked = match path {
-        "/metrics" => state.guard().check_metrics(head, peer),
-        "/status" | "/limits" => state.guard().check_process(head, peer),
-        _ => state.guard().check_origin(head),
+        "/metrics" => asked.check_metrics(),
+        "/status" | "/limits" => asked.check_process(),
+        _ => asked.check_origin(),
     };
     match (checked, path) {
         (Err(refusal), _) => refused(refusal),

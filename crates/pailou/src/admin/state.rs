@@ -161,7 +161,7 @@ impl<C: Component> AdminState<C> {
 }
 
 /// The pod, or the host.
-fn process_name() -> String {
+pub(crate) fn process_name() -> String {
     std::env::var("POD_NAME").unwrap_or_else(|_| rustix::system::uname().nodename().to_string_lossy().into_owned())
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn ask_all(
             take(&proxy, Err(Failure::away("it has no address yet")));
             continue;
         };
-        let Some(token) = source.token(&proxy.gateway) else {
+        let Some(token) = source.token(&proxy) else {
             take(&proxy, Err(Failure::away("the controller cannot sign a token yet")));
             continue;
         };

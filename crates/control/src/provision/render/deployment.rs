@@ -23,7 +23,7 @@ use super::{
 };
 
 /// The port of the proxies' admin endpoint, for probes and scrapers.
-const ADMIN_PORT: u16 = 15000;
+pub(crate) const ADMIN_PORT: u16 = 15000;
 /// Directory of the token and the authorities.
 const CREDENTIALS: &str = "/var/run/pailou";
 /// A user that owns nothing.
