@@ -12,6 +12,7 @@ mod proxies_page;
 mod proxies_routes;
 mod proxies_stream;
 mod query;
+mod receipt_events;
 mod receipts_page;
 mod requests;
 mod response;

@@ -166,22 +166,10 @@ impl Request<'_> {
     }
 
     fn append_client(&self, out: &mut Vec<u8>, number: usize) {
-        let Self { record, trace, kept, .. } = self;
+        let Self { record, kept, .. } = self;
         let Some(attempt) = record.attempt_records.get(number) else { return };
         let is_relayed = attempt.is_relayed;
-        let start = self.start_of(attempt);
-        let took = attempt.took.filter(|_| !is_relayed).map(|took| start.saturating_add(nanos(took)));
-        let head = SpanHead {
-            trace_id: trace.trace_id,
-            span_id: attempt.span_id,
-            parent: Some(trace.span_id),
-            is_parent_remote: false,
-            trace_state: &kept.trace_state,
-            flags: trace.flags(),
-            kind: SpanKind::Client,
-            start,
-            end: took.unwrap_or_else(|| self.at(self.duration)),
-        };
+        let head = self.client_head(attempt, attempt.took.filter(|_| !is_relayed));
         let call = ModelCall::of(record, kept, attempt, is_relayed);
         let (name, original) = method(&record.method);
         let facts = |notes| Facts::of_attempt(record, notes, attempt, self.duration);
@@ -227,6 +215,22 @@ impl Request<'_> {
                 span.fail();
             }
         });
+    }
+
+    /// The head of an attempt's span; one that has not ended by itself ends with the request.
+    fn client_head(&self, attempt: &AttemptRecord, took: Option<Duration>) -> SpanHead<'_> {
+        let start = self.start_of(attempt);
+        SpanHead {
+            trace_id: self.trace.trace_id,
+            span_id: attempt.span_id,
+            parent: Some(self.trace.span_id),
+            is_parent_remote: false,
+            trace_state: &self.kept.trace_state,
+            flags: self.trace.flags(),
+            kind: SpanKind::Client,
+            start,
+            end: took.map_or_else(|| self.at(self.duration), |took| start.saturating_add(nanos(took))),
+        }
     }
 
     fn start_of(&self, attempt: &AttemptRecord) -> u64 {

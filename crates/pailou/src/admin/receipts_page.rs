@@ -1,29 +1,23 @@
 //! Routing receipts as the admin endpoint shows them: `/receipts`, `/receipts/{id}` and `/receipts/stream`.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use hyper::{StatusCode, body::Bytes, http::request::Parts};
 use pailou_proxy::{
     Proxy,
     receipts::{MAX_VIEWERS, NewestReceipts, ReceiptFilter, Viewer},
 };
-use tokio::{
-    sync::mpsc,
-    time::{self, Instant},
-};
+use tokio::sync::mpsc;
 
-use super::{STREAM_LIMIT, query};
+use super::{
+    query,
+    receipt_events::{self, MAX_BATCH, ReceiptSource, seen_before},
+};
 
 /// Receipts of an answer that does not say how many.
 const DEFAULT_LIMIT: usize = 50;
 /// Most receipts of an answer.
 pub(super) const MAX_LIMIT: usize = 1000;
-/// Most receipts that a viewer gets at once.
-pub(super) const MAX_BATCH: usize = 256;
-/// Least time between two batches for a viewer.
-const BATCH_INTERVAL: Duration = Duration::from_millis(250);
-/// Interval of comments that keep a stream without news alive.
-pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Receipts that a request wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,75 +85,34 @@ pub(crate) fn stream(
     let last = head.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let seen = seen_before(last, receipts.last());
     let (send, receive) = mpsc::channel(1);
-    tokio::spawn(follow(Arc::clone(proxy), viewer, query.filter, seen, send));
+    let own = OwnReceipts { proxy: Arc::clone(proxy), viewer, filter: query.filter };
+    tokio::spawn(receipt_events::follow(own, seen, send));
     Ok(receive)
 }
 
-/// Number of the last receipt that a viewer has seen: those from now on are news for one who names none. A number that was never given is
-/// of a former process, none of whose receipts are here.
-pub(super) fn seen_before(last_event: Option<u64>, newest: u64) -> u64 {
-    last_event.map_or(newest, |last| if last > newest { 0 } else { last })
+/// The receipts of this process, of which the viewer wants some.
+struct OwnReceipts {
+    proxy: Arc<Proxy>,
+    viewer: Viewer,
+    filter: ReceiptFilter,
 }
 
-/// Sends news until the viewer has gone, or its time is over.
-async fn follow(proxy: Arc<Proxy>, viewer: Viewer, filter: ReceiptFilter, seen: u64, send: mpsc::Sender<Bytes>) {
-    let _ = time::timeout(STREAM_LIMIT, send_news(proxy, viewer, filter, seen, send)).await;
-}
+impl ReceiptSource for OwnReceipts {
+    async fn wait_after(&mut self, seen: u64) -> bool {
+        self.viewer.news_after(seen).await;
+        true
+    }
 
-/// Sends news until the viewer has gone. A slow one is waited for, and loses what the ring has let go of meanwhile.
-async fn send_news(proxy: Arc<Proxy>, mut viewer: Viewer, filter: ReceiptFilter, mut seen: u64, send: mpsc::Sender<Bytes>) {
-    // The number: one that comes back before the first news misses none.
-    if send.send(format!("retry: 2000\nid: {seen}\n\n").into()).await.is_err() {
-        return;
+    fn news(&self, seen: &mut u64) -> String {
+        let news = self.proxy.receipts().after(*seen, MAX_BATCH);
+        let wanted = news.receipts.iter().map(|it| (it.sequence, self.filter.holds(it).then(|| it.to_json())));
+        receipt_events::text(news.lost, wanted, seen)
     }
-    let mut quiet_until = Instant::now() + KEEP_ALIVE_INTERVAL;
-    loop {
-        let text = tokio::select! {
-            () = viewer.news_after(seen) => news(&proxy, &filter, &mut seen),
-            () = time::sleep_until(quiet_until) => ": nothing new\n\n".to_owned(),
-            () = send.closed() => return,
-        };
-        if !text.is_empty() {
-            quiet_until = Instant::now() + KEEP_ALIVE_INTERVAL;
-            if send.send(text.into()).await.is_err() {
-                return;
-            }
-        }
-        time::sleep(BATCH_INTERVAL).await;
-    }
-}
-
-/// Events of the receipts after that number, which moves on.
-fn news(proxy: &Proxy, filter: &ReceiptFilter, seen: &mut u64) -> String {
-    let news = proxy.receipts().after(*seen, MAX_BATCH);
-    let mut text = String::new();
-    if news.lost > 0 {
-        let _ = write!(text, "event: lost\ndata: {{\"lost\":{}}}\n\n", news.lost);
-    }
-    let mut named = None;
-    for receipt in &news.receipts {
-        *seen = receipt.sequence;
-        if filter.holds(receipt) {
-            named = Some(receipt.sequence);
-            let _ = write!(text, "id: {}\nevent: receipt\ndata: {}\n\n", receipt.sequence, receipt.to_json());
-        }
-    }
-    // A viewer that comes back is not to be told that it has lost what it did not want.
-    if !news.receipts.is_empty() && named != Some(*seen) {
-        let _ = write!(text, "id: {seen}\n\n");
-    }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_viewer_of_a_former_process_gets_all_that_there_is() {
-        assert_eq!((seen_before(None, 12), seen_before(Some(5), 12), seen_before(Some(12), 12)), (12, 5, 12));
-        assert_eq!(seen_before(Some(5000), 12), 0);
-    }
 
     #[test]
     fn a_query_names_status_flag_route_and_model() {

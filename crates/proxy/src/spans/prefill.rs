@@ -1,30 +1,16 @@
 //! Span of a prefill that the gateway sends to another endpoint than the one that decodes.
 
-use pailou_telemetry::{
-    span::{SpanHead, SpanKind, append_span},
-    text_writer::TextWriter,
-};
+use pailou_telemetry::{span::append_span, text_writer::TextWriter};
 
-use super::{Request, attributes::endpoint_address, custom, model_call::ModelCall, nanos};
+use super::{Request, attributes::endpoint_address, custom, model_call::ModelCall};
 use crate::{gateway_log::Facts, http_attributes::method, prefill_record::PrefillRecord};
 
 impl Request<'_> {
     /// Appends the span of a prefill; one under way ends with the request.
     pub(super) fn append_prefill(&self, out: &mut Vec<u8>, prefill: &PrefillRecord) {
-        let Self { record, trace, kept, .. } = self;
+        let Self { record, kept, .. } = self;
         let (attempt, end) = (&prefill.attempt, prefill.end.get());
-        let start = self.start_of(attempt);
-        let head = SpanHead {
-            trace_id: trace.trace_id,
-            span_id: attempt.span_id,
-            parent: Some(trace.span_id),
-            is_parent_remote: false,
-            trace_state: &kept.trace_state,
-            flags: trace.flags(),
-            kind: SpanKind::Client,
-            start,
-            end: end.map_or_else(|| self.at(self.duration), |end| start.saturating_add(nanos(end.took))),
-        };
+        let head = self.client_head(attempt, end.map(|end| end.took));
         let call = ModelCall::of(record, kept, attempt, false);
         let (name, original) = method(&record.method);
         let facts = |notes| Facts::of_attempt(record, notes, attempt, self.duration);
