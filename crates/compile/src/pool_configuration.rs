@@ -18,7 +18,7 @@ const MAX_NAMED: usize = 16;
 #[derive(Default)]
 pub(crate) struct PoolConfiguration {
     pub(crate) configuration: Option<Arc<PickerConfiguration>>,
-    /// Why it cannot be had.
+    /// Reason that it cannot be had.
     pub(crate) problem: Option<Problem>,
     /// Parts without effect.
     pub(crate) warnings: Vec<String>,

@@ -41,7 +41,7 @@ struct PoolState<'a> {
     /// The pool as it is where its picker is replaced, because that does not exist.
     replaced: Option<Replaced>,
     problems: Vec<Problem>,
-    /// Why its picker's configuration cannot be had; the pool is served without.
+    /// Reason that its picker's configuration cannot be had; the pool is served without.
     configuration_problem: Option<Problem>,
     warnings: Vec<String>,
     /// The cluster of its endpoint picker.
@@ -230,7 +230,7 @@ pub(crate) struct NotedPool {
     pub(crate) pool: Arc<Pool>,
     /// Unknown parts, and parts without effect.
     pub(crate) warnings: Vec<String>,
-    /// Why its picker's configuration cannot be had.
+    /// Reason that its picker's configuration cannot be had.
     pub(crate) problem: Option<Problem>,
     /// Origin of that configuration; empty if there is none.
     configuration: String,
@@ -251,7 +251,7 @@ pub(crate) fn pool(
     };
     let (configured, configured_by) = (configuration.configuration.as_deref(), configuration.origin.as_str());
     let set = models.of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
-    // What is overridden is told of as that alone.
+    // An overridden annotation has that warning alone.
     let mut untold = Vec::new();
     let is_queueing_overridden = configured.is_some_and(|configuration| configuration.queueing().is_some());
     let queueing = queueing(object, &picker, if is_queueing_overridden { &mut untold } else { &mut warnings });

@@ -38,7 +38,7 @@ pub(crate) const FOREIGN_PICKER: &str = "endpointPickerRef's endpoint picker cho
 /// Time of an endpoint picker beyond the longest wait in its queue.
 const PICKER_SLACK: Duration = Duration::from_secs(10);
 
-/// How long the gateway waits for a pool's own endpoint picker: longer than requests wait there, if it is `pailou picker` and reads a
+/// Time that the gateway waits for a pool's own endpoint picker: longer than requests wait there, if it is `pailou picker` and reads a
 /// configuration with this longest wait, or else the pool's annotations. And whether these have requests wait.
 pub(crate) fn at_picker(configured: Option<Duration>, pool: &InferencePool) -> (Duration, bool) {
     // Values that are none are told of where queueing is read.

@@ -62,7 +62,7 @@ pub(crate) struct ProxyList {
     pub(crate) proxies: Vec<ProxyTarget>,
     /// Proxies beside those.
     pub(crate) omitted: usize,
-    /// Why the list may be an old one.
+    /// Reason that the list may be an old one.
     pub(crate) problem: Option<String>,
 }
 

@@ -268,7 +268,7 @@ pub(crate) struct ProxyRow {
     pub(crate) active: u64,
     pub(crate) requests: u64,
     pub(crate) problems: usize,
-    /// Why it gave no sample just now.
+    /// Reason that it gave no sample just now.
     pub(crate) away: Option<String>,
 }
 

@@ -19,7 +19,7 @@ use crate::grpc_media_type::{accepts_grpc_web_text, is_grpc, is_grpc_web};
 pub(crate) const EVICTED: &str = "the request was broken off for more important ones; try again later";
 /// The same for the operator.
 pub(crate) const EVICTED_DETAIL: &str = "evicted for a request of a higher priority";
-/// When such a client may come again.
+/// Time after which such a client may come again.
 const EVICTED_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// A request that cannot be served.

@@ -43,7 +43,7 @@ impl ModelContent {
         if !self.sides.inputs || body.len() > MAX_BODY {
             return;
         }
-        // What is no JSON has no messages.
+        // A body that is no JSON has no messages.
         let Ok(document) = serde_json::from_slice::<Value>(body) else { return };
         self.instructions = request::instructions(&document);
         self.input = request::messages(&document);

@@ -27,12 +27,12 @@ pub struct StoredReceipt {
     /// Its number, from 1: later ones have greater numbers.
     pub sequence: u64,
     pub(crate) reason: Reason,
-    /// When the request's head was read.
+    /// Time at which the request's head was read.
     pub(crate) time: SystemTime,
     pub(crate) method: Method,
     /// Status of the response; 0 if there was none.
     pub(crate) status: u16,
-    /// Why the response is not what the backend said.
+    /// Reason that the response is not what the backend said.
     pub(crate) flag: Option<&'static str>,
     pub(crate) texts: Texts,
     pub(crate) rules: Arc<RequestRules>,
@@ -65,7 +65,7 @@ pub(crate) struct Times {
     pub(crate) head: Option<Duration>,
     /// The first content of a response that is no error.
     pub(crate) content: Option<Duration>,
-    /// How long it waited for an endpoint with room.
+    /// Time that it waited for an endpoint with room.
     pub(crate) wait: Option<Duration>,
     /// The end.
     pub(crate) total: Duration,

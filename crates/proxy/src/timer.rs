@@ -85,7 +85,7 @@ impl SpareTimer {
 
     /// Keeps a timer for the next wait.
     pub(crate) fn keep(&self, timer: Timer) {
-        // What was kept may be dropped without the lock.
+        // The former value may be dropped without the lock.
         let _before = self.0.lock().replace(timer);
     }
 }

@@ -164,7 +164,7 @@ pub enum PickerKind {
         cluster: ClusterKey,
         /// Treatment of requests when it does not answer.
         failure_mode: FailureMode,
-        /// How long it may take, which may hold requests back until there is room for them.
+        /// Longest time that it takes, which may hold requests back until there is room for them.
         timeout: Duration,
         /// The pool's configuration has requests wait, which `pailou picker` reads too.
         queues: bool,

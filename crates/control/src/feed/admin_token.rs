@@ -16,7 +16,7 @@ use rcgen::{KeyPair, SigningKey as _};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use webpki::{EndEntityCert, ring::ECDSA_P256_SHA256};
 
-/// How long a token holds: nodes' clocks may differ by as much.
+/// Lifetime of a token: nodes' clocks may differ by as much.
 const LIFE: Duration = Duration::from_secs(300);
 /// The longest end of a token that is believed, from now on.
 const MAX_LIFE: Duration = Duration::from_secs(3600);
@@ -56,7 +56,7 @@ pub struct AdminVerifier {
     pod: Name,
     /// PEM file with the feed's authorities.
     authorities: PathBuf,
-    /// What the file had last.
+    /// Content of the file as last read.
     kept: Mutex<Option<KeptAuthorities>>,
 }
 

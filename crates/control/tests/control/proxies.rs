@@ -53,7 +53,7 @@ async fn pods_are_those_of_gateways_that_the_controller_provisions() {
         api.apply(PODS, stranger);
     }
     let proxies = Proxies::new(client(&api), "pailou".to_owned(), Vec::new(), running.controller.known());
-    // Whatever port a pod calls `admin`, the one that the controller gives proxies is asked.
+    // The port that the controller gives proxies, not one that a pod calls `admin`.
     let all = vec![proxy("one", Some("10.0.0.7:15000")), proxy("starting", None), proxy("two", Some("10.0.0.13:15000"))];
     assert_eq!(proxies.list(9).await.unwrap(), (all.clone(), 0));
     assert_eq!(proxies.list(1).await.unwrap(), (all[..1].to_vec(), 2));

@@ -12,7 +12,7 @@ use super::otlp::{AnyValue, KeyValue, Resource, attributes, hex};
 pub struct Record {
     /// Nanoseconds since 1970.
     pub time: u64,
-    /// When the gateway made it, in nanoseconds since 1970.
+    /// Time at which the gateway made it, in nanoseconds since 1970.
     pub observed: u64,
     /// Flags of its trace.
     pub flags: u32,

@@ -51,7 +51,7 @@ pub(crate) struct AdminGuard {
     allows_tries: bool,
 }
 
-/// Whose token a request has.
+/// The owner of a request's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bearer {
     Nobody,

@@ -1,4 +1,4 @@
-//! What a controller answers for all proxies together: `/receipts`, `/explain` and `/limits`. Behind the [guard](crate::admin::guard).
+//! A controller's answers for all proxies together: `/receipts`, `/explain` and `/limits`. Behind the [guard](crate::admin::guard).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -35,7 +35,7 @@ const MAX_COUNTERS: usize = 1000;
 /// Gateways that a request is explained for, and proxies of each that are asked for it, one after the other.
 const MAX_GATEWAYS: usize = 16;
 const MAX_ATTEMPTS: usize = 3;
-/// Why a number of a receipt selects none here.
+/// Reason that a number of a receipt selects none here.
 const NO_AFTER: &str =
     "after: each proxy numbers its own receipts. Follow /receipts/stream with Last-Event-ID, or ask a proxy itself\n";
 

@@ -17,7 +17,7 @@ pub(super) const MAX_AWAY_ASKED: usize = 16;
 /// Questions to ask, and proxies that are not asked with the reason.
 type Sorted<Q> = (Vec<(ProxyTarget, Q)>, Vec<(ProxyTarget, String)>);
 
-/// Why each of them is away, and when it was asked last. At most as many as are listed.
+/// Reason that each of them is away, and the time of its last question. At most as many as are listed.
 #[derive(Default)]
 pub(super) struct Away(BTreeMap<Name, (String, Instant)>);
 

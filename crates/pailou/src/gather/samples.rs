@@ -45,7 +45,7 @@ struct Seen {
     last: Option<Overview>,
     /// Counts of its former processes.
     former: Overview,
-    /// Why it gave no sample.
+    /// Reason that it gave no sample.
     away: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 /// How long an engine is not asked after it was silent: the others of its pool are.
 const SILENT_BACKOFF: Duration = Duration::from_secs(5);
-/// How long an engine is not asked for tokens after it has said that it has no tokenizer, or for a model's that it has none of this model.
+/// Time that an engine is not asked for tokens after it has said that it has no tokenizer, or for a model's that it has none of this model.
 const MISSING_BACKOFF: Duration = Duration::from_secs(60);
 /// Most engines that are remembered as silent, and most pairs of an engine and a model.
 const MAX_ENGINES: usize = 256;

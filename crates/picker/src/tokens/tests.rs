@@ -301,7 +301,7 @@ async fn prompts_in_tokens_or_of_other_forms_are_not_asked_for() {
     assert!(!setup.state.wants_tokens());
 }
 
-/// What engines make of other forms is a guess: a wrong one must not cost chats their tokens.
+/// Engines' reading of other forms is a guess: a wrong one must not cost chats their tokens.
 #[tokio::test]
 async fn doubts_about_other_forms_leave_chats_alone() {
     let setup = Setup::new().await;

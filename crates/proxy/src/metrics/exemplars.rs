@@ -57,7 +57,7 @@ pub(super) struct Exemplars {
 #[derive(Clone, Copy)]
 pub(super) struct Example {
     pub(super) trace_id: TraceId,
-    /// When it ended.
+    /// Time of its end.
     pub(super) time: SystemTime,
 }
 

@@ -14,7 +14,7 @@ const MAX_PARTS: usize = 256;
 pub(crate) struct Message {
     pub(crate) role: String,
     pub(crate) parts: Vec<Part>,
-    /// Why the model ended it.
+    /// The model's reason to end it.
     pub(crate) finish_reason: Option<String>,
 }
 

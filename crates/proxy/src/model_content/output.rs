@@ -26,7 +26,7 @@ pub(super) struct OutputReader {
     kept: [usize; 3],
 }
 
-/// What events have told of one choice.
+/// Parts of one choice that events have had.
 #[derive(Default)]
 struct Choice {
     reasoning: String,

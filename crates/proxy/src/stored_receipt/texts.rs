@@ -22,7 +22,7 @@ const COUNT: usize = Text::Detail as usize + 1;
 #[derive(Debug)]
 pub(crate) struct Texts {
     all: Box<str>,
-    /// Where each ends.
+    /// End of each.
     ends: [u32; COUNT],
     /// Whether each is there, a bit each.
     present: u8,

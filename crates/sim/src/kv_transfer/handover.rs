@@ -1,4 +1,4 @@
-//! What a reply to a prefill says of the KV cache.
+//! The KV cache in a reply to a prefill.
 
 use serde_json::Value;
 

@@ -28,7 +28,7 @@ fn forms(topic: &str) -> [(&'static str, Value); 4] {
     ]
 }
 
-/// What was generated, without identifiers and times.
+/// The generated output, without identifiers and times.
 fn generated(reply: &Value) -> Value {
     let list = ["choices", "output", "content"].into_iter().find_map(|name| reply.get(name)).expect("an answer").clone();
     let mut text = list.to_string();

@@ -39,7 +39,7 @@ pub(super) fn vllm_decode(call: &ReadBody, target: &Target, api: Api, params: im
     }
 }
 
-/// What Mooncake's two parts know each other by.
+/// Names by which Mooncake's two parts know each other.
 pub(super) struct MooncakeTransfer {
     id: u128,
 }

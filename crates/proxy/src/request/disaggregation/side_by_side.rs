@@ -39,7 +39,7 @@ use crate::{
     upstream::UpstreamBody,
 };
 
-/// How long a response's first data may wait for the reply of the prefill, which has computed the prompt.
+/// Longest time that a response's first data waits for the reply of the prefill, which has computed the prompt.
 const MAX_REPLY_WAIT: Duration = Duration::from_millis(100);
 
 /// A prefill under way.
