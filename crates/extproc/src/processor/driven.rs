@@ -51,13 +51,14 @@ impl<E: Unpin> Body for DrivenBody<E> {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>> {
         loop {
-            if let Poll::Ready(frame) = self.frames.poll_recv(context) {
-                match frame {
-                    Some(frame) => return Poll::Ready(Some(Ok(frame))),
-                    // The future may let go of the sink before it ends.
-                    None if self.work.is_none() => return Poll::Ready(self.failure.take().map(Err)),
-                    None => {}
-                }
+            match self.frames.poll_recv(context) {
+                Poll::Ready(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Poll::Ready(None) if self.work.is_none() => return Poll::Ready(self.failure.take().map(Err)),
+                // The future may let go of the sink before it ends.
+                Poll::Ready(None) => {}
+                // Tokio's budget for this poll of the task is spent, though there may be a frame: it has the task polled again at once.
+                Poll::Pending if self.work.is_none() || !self.frames.is_empty() => return Poll::Pending,
+                Poll::Pending => {}
             }
             let is_through = self.poll_work(context).is_ready();
             if !is_through && self.frames.is_empty() {
@@ -74,6 +75,8 @@ impl<E: Unpin> Body for DrivenBody<E> {
 #[cfg(test)]
 mod tests {
     use std::{convert::Infallible, future::poll_fn};
+
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -94,6 +97,33 @@ mod tests {
         assert_eq!(next(&mut body).await, Some(Ok(Bytes::from("two"))));
         assert_eq!(next(&mut body).await, Some(Err("broken")));
         assert_eq!(next(&mut body).await, None);
+    }
+
+    /// Tokio gives a task 128 steps a poll. Three go by for a frame here, so that the last one puts in a frame that cannot be taken.
+    #[tokio::test]
+    async fn a_reader_that_spends_the_tasks_budget_gets_the_rest_later() {
+        let mut body = DrivenBody::new(|sink| async move {
+            let step = Semaphore::new(1);
+            for _ in 0..1000 {
+                drop(step.acquire().await);
+                let _ = sink.send(Frame::data(Bytes::from_static(b"piece"))).await;
+            }
+            Ok::<_, Infallible>(())
+        });
+        let (mut frames, mut polls) = (0, 0);
+        poll_fn(|context| {
+            polls += 1;
+            loop {
+                match Pin::new(&mut body).poll_frame(context) {
+                    Poll::Ready(Some(_)) => frames += 1,
+                    Poll::Ready(None) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+        assert_eq!(frames, 1000);
+        assert!(polls > 1, "the budget was not spent");
     }
 
     #[tokio::test]
