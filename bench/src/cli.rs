@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{peer::PeerOption, picker::PickerArgs, workload::Workload};
+use crate::{peer::PeerOption, picker::PickerArgs, sockets::SocketArgs, workload::Workload};
 
 /// Measures a gateway's processor time and latency beside its peers', in the same run.
 #[derive(Debug, Parser)]
@@ -52,4 +52,6 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Compares endpoint pickers on simulated engines, in virtual time.
     Picker(PickerArgs),
+    /// Compares endpoint pickers as processes, on simulated engines over real sockets.
+    Sockets(SocketArgs),
 }

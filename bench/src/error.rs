@@ -39,6 +39,9 @@ pub(crate) enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A signal ended the measurement.
+    #[error("ended by a signal; what was started has ended too")]
+    Interrupted,
     /// There are no certificates.
     #[error("cannot make certificates: {0}")]
     Certificates(#[from] rcgen::Error),

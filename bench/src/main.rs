@@ -3,7 +3,8 @@
 //! Load and mock engine share one thread on one core, the gateway under test has another. Turns go round by round, so that a
 //! disturbance of the machine affects all subjects. README.md explains the figures.
 //!
-//! `pailou-bench picker` is another measurement: pickers on simulated engines (`picker`).
+//! `pailou-bench picker` and `pailou-bench sockets` are other measurements: pickers on simulated engines, in virtual time (`picker`)
+//! and over real sockets (`sockets`).
 
 mod cli;
 mod workload;
@@ -35,8 +36,10 @@ mod table;
 mod target;
 
 mod picker;
+mod sockets;
 
 mod error;
+mod interrupt;
 
 use std::{env, fs, path::PathBuf, process::ExitCode};
 
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Error> {
     match &cli.command {
         Some(Command::Picker(args)) => picker::run(args),
+        Some(Command::Sockets(args)) => sockets::run(args),
         None => measure(cli),
     }
 }
@@ -79,7 +83,8 @@ fn measure(cli: &Cli) -> Result<(), Error> {
     let directory = cli.out.canonicalize().map_err(|source| Error::Write { path: cli.out.clone(), source })?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Engine)?;
-    let results = tokio::task::LocalSet::new().block_on(&runtime, rounds::measure(cli, &directory, core, &subjects))?;
+    let results =
+        tokio::task::LocalSet::new().block_on(&runtime, interrupt::unless(rounds::measure(cli, &directory, core, &subjects)))?;
     let Results { length, rounds, samples, footprints, clusters, left_out } = results;
     let report = Report {
         machine: Machine { pinned: core.is_some(), ..machine },

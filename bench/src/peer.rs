@@ -86,6 +86,11 @@ impl PeerName {
     }
 }
 
+/// A peer's program: in these directories, then on the path.
+pub(crate) fn installed(name: PeerName, directories: &[PathBuf]) -> Option<PathBuf> {
+    name.peer()?.installed(directories)
+}
+
 impl FromStr for PeerOption {
     type Err = String;
 

@@ -88,7 +88,7 @@ impl Site<'_> {
 }
 
 /// Text in which the block of that name stands so many times, each with its number for `@NAME@`.
-fn repeated(text: &str, name: &str, times: u32, inner: &dyn Fn(&str) -> String) -> String {
+pub(crate) fn repeated(text: &str, name: &str, times: u32, inner: &dyn Fn(&str) -> String) -> String {
     let (start, end) = (format!("@for {name}\n"), format!("@end {name}\n"));
     let Some((before, rest)) = text.split_once(&start) else { return text.to_owned() };
     let Some((block, after)) = rest.split_once(&end) else { return text.to_owned() };
