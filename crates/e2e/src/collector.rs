@@ -23,6 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::address::loopback;
 use crate::wait;
@@ -33,6 +34,9 @@ const GRPC_LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Expo
 const GRPC_METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 /// Path of the method of Envoy's access log service.
 const ENVOY_LOGS: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
+
+/// Bytes that wait on a stream which nobody reads.
+const WINDOW: u32 = 65_535;
 
 /// Answer of a collector.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +109,8 @@ struct State {
     records: Mutex<Vec<Record>>,
     entries: Mutex<Vec<StreamMessage>>,
     points: Mutex<Vec<Point>>,
+    /// Changes end all streams.
+    ends: watch::Sender<()>,
 }
 
 impl Collector {
@@ -140,6 +146,24 @@ impl Collector {
     /// Answers in another way from now on.
     pub fn set(&self, mood: Mood) {
         *lock(&self.state.mood) = mood;
+    }
+
+    /// Ends, with its connections; gives its address.
+    pub async fn stop(mut self) -> SocketAddr {
+        self.task.abort();
+        // An error is the end that was asked for.
+        drop((&mut self.task).await);
+        self.address
+    }
+
+    /// Ends all streams of entries in order.
+    pub fn end_streams(&self) {
+        self.state.ends.send_replace(());
+    }
+
+    /// Number of streams of entries that were opened.
+    pub fn streams(&self) -> usize {
+        self.received().iter().filter(|it| it.path == ENVOY_LOGS).count()
     }
 
     /// All requests so far.
@@ -208,7 +232,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
     let service = service_fn(|request| answer(request, state.clone()));
     let io = TokioIo::new(stream);
     if is_http2 {
-        drop(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await);
+        drop(http2::Builder::new(TokioExecutor::new()).initial_stream_window_size(WINDOW).serve_connection(io, service).await);
     } else {
         drop(http1::Builder::new().serve_connection(io, service).await);
     }
@@ -218,12 +242,15 @@ type Answer = Response<BoxBody<Bytes, std::convert::Infallible>>;
 
 async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, hyper::Error> {
     let (head, body) = request.into_parts();
+    if head.uri.path() == ENVOY_LOGS {
+        return stream(body, head.headers, &state).await;
+    }
     let body = body.collect().await?.to_bytes();
     let is_grpc = head.headers.get("content-type").is_some_and(|value| value == "application/grpc");
     let is_compressed = is_grpc && body.first() == Some(&1);
     let message = message(&head.headers, &body, is_grpc);
     let path = head.uri.path().to_owned();
-    assert_eq!(is_grpc, [GRPC_TRACES, GRPC_LOGS, GRPC_METRICS, ENVOY_LOGS].contains(&&*path), "gRPC has paths of its own");
+    assert_eq!(is_grpc, [GRPC_TRACES, GRPC_LOGS, GRPC_METRICS].contains(&&*path), "gRPC has paths of its own");
     lock(&state.received).push(Received { path: path.clone(), headers: head.headers, message: message.clone() });
     let mood = lock(&state.mood).clone();
     let rejected_spans = match mood {
@@ -236,7 +263,6 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
     match path.as_str() {
         GRPC_LOGS => lock(&state.records).extend(logs::records(&message)),
         GRPC_METRICS | "/v1/metrics" => lock(&state.points).extend(metrics::points(&message)),
-        ENVOY_LOGS => lock(&state.entries).push(logs::entries(&message)),
         _ => lock(&state.taken).extend(otlp::spans(&message)),
     }
     let error_message = if rejected_spans > 0 { "no" } else { "" }.to_owned();
@@ -257,6 +283,35 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
         return Ok(answer);
     }
     Ok(Response::new(Full::from(message).boxed()))
+}
+
+/// A stream of entries: its first message names the sender, none after it does. The answer comes at its end, or with the refusal of a message.
+async fn stream(mut body: Incoming, headers: HeaderMap, state: &State) -> Result<Answer, hyper::Error> {
+    lock(&state.received).push(Received { path: ENVOY_LOGS.to_owned(), headers, message: Bytes::new() });
+    let (mut left, mut sender) = (Vec::new(), None);
+    let mut ends = state.ends.subscribe();
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame.transpose()?,
+            Ok(()) = ends.changed() => None,
+        };
+        let Some(frame) = frame else { return Ok(grpc(Bytes::new(), 0)) };
+        left.extend_from_slice(&frame.into_data().unwrap_or_default());
+        while let Some(message) = logs::next_message(&mut left) {
+            let mood = lock(&state.mood).clone();
+            match mood {
+                Mood::Holds => std::future::pending().await,
+                Mood::Answers(status, header) => return Ok(refusal(status, header)),
+                Mood::Grpc(status) => return Ok(grpc(Bytes::new(), status)),
+                Mood::Takes | Mood::Rejects(_) => {}
+            }
+            let mut entries = logs::entries(&message);
+            assert_eq!(entries.identifier.is_some(), sender.is_none(), "the first message names the sender, and no other");
+            sender = sender.or(entries.identifier.take());
+            entries.identifier.clone_from(&sender);
+            lock(&state.entries).push(entries);
+        }
+    }
 }
 
 fn refusal(status: u16, header: Option<(&'static str, &'static str)>) -> Answer {

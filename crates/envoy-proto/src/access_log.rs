@@ -300,9 +300,10 @@ pub fn append_entry(entries: &mut Vec<u8>, entry: &impl Message) {
     let _ = entry.encode_length_delimited(entries);
 }
 
-/// Appends the message of a stream up to its entries, which follow: so many bytes, as [`append_entry`] has written them.
-pub fn append_head(out: &mut Vec<u8>, identifier: &Identifier, kind: EntryKind, entries_length: usize) {
-    StreamAccessLogsMessage { identifier: Some(identifier.clone()), http_logs: None, tcp_logs: None }.encode_raw(out);
+/// Appends the message of a stream up to its entries, which follow: so many bytes, as [`append_entry`] has written them. The first message has the
+/// identifier, later ones have none.
+pub fn append_head(out: &mut Vec<u8>, identifier: Option<&Identifier>, kind: EntryKind, entries_length: usize) {
+    StreamAccessLogsMessage { identifier: identifier.cloned(), http_logs: None, tcp_logs: None }.encode_raw(out);
     let field = match kind {
         EntryKind::Http => 2,
         EntryKind::Tcp => 3,
@@ -325,7 +326,7 @@ mod tests {
         let (mut entries, mut out) = (Vec::new(), Vec::new());
         append_entry(&mut entries, &entry("/a"));
         append_entry(&mut entries, &entry(&"b".repeat(300)));
-        append_head(&mut out, &identifier, EntryKind::Http, entries.len());
+        append_head(&mut out, Some(&identifier), EntryKind::Http, entries.len());
         out.extend_from_slice(&entries);
         let http_logs = Some(HttpEntries { log_entry: vec![entry("/a"), entry(&"b".repeat(300))] });
         let expected = StreamAccessLogsMessage { identifier: Some(identifier), http_logs, tcp_logs: None };

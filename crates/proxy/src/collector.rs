@@ -22,6 +22,7 @@ use crate::{
     dns::Dns,
     envelope::Envelope,
     local_addresses::LocalAddresses,
+    log_frames::LogFrames,
     request_body::RequestBody,
     subrequest::{self, SubrequestError},
     tls::ClientTls,
@@ -35,9 +36,6 @@ const RETRYABLE: [&str; 6] = ["1", "4", "10", "11", "14", "15"];
 /// The same of HTTP.
 const RETRYABLE_STATUSES: [StatusCode; 4] =
     [StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
-
-/// gRPC status "unknown".
-const UNKNOWN: &str = "2";
 
 /// Reason why a collector did not take a batch.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +54,8 @@ pub(crate) enum ExportFailure {
     Body,
     #[error("{0}")]
     Call(CallFailure),
+    #[error("it ended the stream")]
+    StreamEnded,
     #[error("it answered {status}")]
     Status { status: StatusCode, retry_after: Option<Duration> },
 }
@@ -64,7 +64,7 @@ impl ExportFailure {
     /// Whether the batch may be sent again.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
-            Self::Late(_) | Self::Send(_) | Self::Backend(_) | Self::NoBackend | Self::Body => true,
+            Self::Late(_) | Self::Send(_) | Self::Backend(_) | Self::NoBackend | Self::Body | Self::StreamEnded => true,
             Self::Tls(_) => false,
             Self::Call(CallFailure::Grpc { code, .. }) => RETRYABLE.contains(&code.as_str()),
             Self::Call(CallFailure::Status(status)) | Self::Status { status, .. } => RETRYABLE_STATUSES.contains(status),
@@ -156,11 +156,28 @@ impl CollectorClient {
                 subrequest::send_over(cluster, &self.upstreams, &timeouts, make).await?.0
             }
         };
-        match answer(settings.protocol, exchange).await {
-            // Most servers in Go give the stream's end back as an error, once they have all of it.
-            Err(ExportFailure::Call(CallFailure::Grpc { code, .. })) if self.envelope.is_stream() && code == UNKNOWN => Ok(0),
-            other => other,
-        }
+        answer(settings.protocol, exchange).await
+    }
+
+    /// Sends the messages of a stream, until the collector ends it.
+    ///
+    /// # Errors
+    /// It ended the stream with an error, or there is none.
+    pub(crate) async fn stream(
+        &self,
+        settings: &Collector,
+        backend: Option<&Arc<ClusterState>>,
+        frames: &LogFrames,
+    ) -> Result<(), ExportFailure> {
+        let timeouts = Timeouts { connect: settings.timeout, ..Timeouts::default() };
+        let cluster = backend.ok_or(ExportFailure::NoBackend)?;
+        let make = |address: &Address| {
+            let host = subrequest::host(cluster.key(), address);
+            let path = PathAndQuery::from_static(self.envelope.grpc_path());
+            (request(settings, path, &host, RequestBody::logs(frames.clone()), false), ())
+        };
+        let (exchange, ()) = subrequest::send_over(cluster, &self.upstreams, &timeouts, make).await?;
+        answer(OtlpProtocol::Grpc, exchange).await.map(|_| ())
     }
 }
 
@@ -186,34 +203,35 @@ impl OtlpMessage {
     }
 
     fn request(&self, settings: &Collector, path: PathAndQuery, host: &str) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::held(self.body.clone()));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::from(path);
-        let map = request.headers_mut();
-        // Before ours, which are the protocol's.
-        for (name, value) in &settings.headers {
-            map.append(name.clone(), value.clone());
-        }
-        if let Ok(host) = HeaderValue::try_from(host) {
-            map.insert(header::HOST, host);
-        }
-        map.insert(
-            header::USER_AGENT,
-            HeaderValue::from_static(concat!("OTel-OTLP-Exporter-Rust/pailou-", env!("CARGO_PKG_VERSION"))),
-        );
-        let (media_type, coding) = match settings.protocol {
-            OtlpProtocol::Grpc => ("application/grpc", "grpc-encoding"),
-            OtlpProtocol::HttpProtobuf => ("application/x-protobuf", "content-encoding"),
-        };
-        map.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-        if settings.protocol == OtlpProtocol::Grpc {
-            map.insert(header::TE, HeaderValue::from_static("trailers"));
-        }
-        if self.is_compressed {
-            map.insert(coding, HeaderValue::from_static("gzip"));
-        }
-        request
+        request(settings, path, host, RequestBody::held(self.body.clone()), self.is_compressed)
     }
+}
+
+fn request(settings: &Collector, path: PathAndQuery, host: &str, body: RequestBody, is_compressed: bool) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from(path);
+    let map = request.headers_mut();
+    // Before ours, which are the protocol's.
+    for (name, value) in &settings.headers {
+        map.append(name.clone(), value.clone());
+    }
+    if let Ok(host) = HeaderValue::try_from(host) {
+        map.insert(header::HOST, host);
+    }
+    map.insert(header::USER_AGENT, HeaderValue::from_static(concat!("OTel-OTLP-Exporter-Rust/pailou-", env!("CARGO_PKG_VERSION"))));
+    let (media_type, coding) = match settings.protocol {
+        OtlpProtocol::Grpc => ("application/grpc", "grpc-encoding"),
+        OtlpProtocol::HttpProtobuf => ("application/x-protobuf", "content-encoding"),
+    };
+    map.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if settings.protocol == OtlpProtocol::Grpc {
+        map.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if is_compressed {
+        map.insert(coding, HeaderValue::from_static("gzip"));
+    }
+    request
 }
 
 async fn answer(protocol: OtlpProtocol, exchange: Exchange) -> Result<u64, ExportFailure> {

@@ -10,7 +10,7 @@ use pailou_telemetry::export::{Resource, Signal};
 pub(crate) enum Envelope {
     /// OTLP.
     Otlp(Signal, Resource),
-    /// `StreamAccessLogs`: each batch is a stream of one message.
+    /// `StreamAccessLogs`: each batch is a message of one stream that lasts.
     AccessLogService(EntryKind, Identifier),
 }
 
@@ -31,7 +31,7 @@ impl Envelope {
         }
     }
 
-    /// Whether the client streams messages, to whose end a server may answer as to an error.
+    /// Whether batches are messages of one stream.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self, Self::AccessLogService(..))
     }
@@ -44,13 +44,15 @@ impl Envelope {
         }
     }
 
-    /// The request that these items are sent in. They are not copied.
-    pub(crate) fn request(&self, items: Vec<u8>) -> Pieces {
+    /// The request that these items are sent in, or the message of a stream, whose first names the sender. Items are not copied.
+    pub(crate) fn message(&self, items: Bytes, is_first: bool) -> Pieces {
         let mut head = Vec::new();
         match self {
             Self::Otlp(_, resource) => resource.append_head(&mut head, items.len()),
-            Self::AccessLogService(kind, identifier) => access_log::append_head(&mut head, identifier, *kind, items.len()),
+            Self::AccessLogService(kind, identifier) => {
+                access_log::append_head(&mut head, is_first.then_some(identifier), *kind, items.len());
+            }
         }
-        Pieces::from_iter([Bytes::from(head), Bytes::from(items)])
+        Pieces::from_iter([Bytes::from(head), items])
     }
 }

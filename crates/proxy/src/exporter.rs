@@ -28,6 +28,7 @@ use crate::{
     dns::Dns,
     export_buffer::ExportBatch,
     export_queue::{DropReason, ExportQueue},
+    log_stream::{LogOutcome, LogStream},
     subrequest,
 };
 
@@ -42,7 +43,9 @@ const OUTPUT: usize = 16 << 10;
 pub(crate) struct Exporter {
     queue: Arc<ExportQueue>,
     context: Weak<Context>,
-    client: CollectorClient,
+    client: Arc<CollectorClient>,
+    /// Where batches are messages of one.
+    stream: Option<LogStream>,
     /// Dropped at the end of the task, which the process's end waits for.
     _running: watch::Sender<()>,
     /// Kind of the failure that was reported last, until a batch is taken.
@@ -54,10 +57,10 @@ pub(crate) struct Exporter {
 impl Exporter {
     /// Starts the task of a queue; the receiver hears of its end.
     pub(crate) fn start(queue: Arc<ExportQueue>, context: &Arc<Context>, dns: Dns, tasks: &Handle) -> watch::Receiver<()> {
-        let client = CollectorClient::new(&queue.collector, queue.envelope.clone(), dns);
+        let client = Arc::new(CollectorClient::new(&queue.collector, queue.envelope.clone(), dns));
         let (running, ended) = watch::channel(());
         let context = Arc::downgrade(context);
-        tasks.spawn(Self { queue, context, client, _running: running, failing: None, not_before: None }.run());
+        tasks.spawn(Self { queue, context, client, stream: None, _running: running, failing: None, not_before: None }.run());
         ended
     }
 
@@ -80,6 +83,9 @@ impl Exporter {
             }
             self.queue.buffer.settle();
         }
+        if let Some(stream) = self.stream.take() {
+            stream.close().await;
+        }
     }
 
     /// The next batch, not before the collector wants one; until then items wait in the buffer.
@@ -93,13 +99,10 @@ impl Exporter {
     /// Sends a batch, again as long as its time lasts and the collector may take it later.
     async fn export(&mut self, items: Vec<u8>) -> Result<u64, ExportFailure> {
         let deadline = Instant::now() + self.queue.buffer.export_timeout();
-        let queue = Arc::clone(&self.queue);
-        let message = self.message(items).await;
+        let batch = Encoded::of(&self.queue, Bytes::from(items)).await;
         let mut backoff = RETRY_BACKOFF.0;
         loop {
-            let backend = self.backend();
-            let sent = self.client.send(&queue.collector, backend.as_ref(), message.clone());
-            let failure = match tokio::time::timeout_at(deadline, sent).await {
+            let failure = match tokio::time::timeout_at(deadline, self.send(batch.clone())).await {
                 Ok(Ok(rejected)) => return Ok(rejected),
                 Ok(Err(failure)) => failure,
                 Err(_) => ExportFailure::Late(self.queue.buffer.export_timeout()),
@@ -119,19 +122,24 @@ impl Exporter {
         }
     }
 
-    /// The request that a batch is sent in, compressed on a thread that serves nobody.
-    async fn message(&self, items: Vec<u8>) -> OtlpMessage {
-        let message = self.queue.envelope.request(items);
-        let protocol = self.queue.collector.protocol;
-        if !self.queue.collector.is_compressed {
-            return OtlpMessage::new(protocol, message, false);
+    async fn send(&mut self, batch: Encoded) -> Result<u64, ExportFailure> {
+        match batch {
+            Encoded::Request(message) => self.client.send(&self.queue.collector, self.backend().as_ref(), message).await,
+            Encoded::Entries(entries) => self.send_on_stream(entries).await.map(|()| 0),
         }
-        let compressed = tokio::task::spawn_blocking(move || match gzip(&message.to_bytes()) {
-            Ok(compressed) => OtlpMessage::new(protocol, Bytes::from(compressed).into(), true),
-            Err(_) => OtlpMessage::new(protocol, message, false),
-        });
-        // An error is the runtime's end.
-        compressed.await.unwrap_or_else(|_| OtlpMessage::new(protocol, Pieces::default(), false))
+    }
+
+    /// Sends entries on the stream that there is, else on a new one.
+    async fn send_on_stream(&mut self, entries: Bytes) -> Result<(), ExportFailure> {
+        loop {
+            let stream = self.stream.take().unwrap_or_else(|| LogStream::new(&self.client, &self.queue, self.backend()));
+            match stream.send(entries.clone()).await? {
+                LogOutcome::Taken(stream) => self.stream = Some(stream),
+                LogOutcome::Last => {}
+                LogOutcome::Stale => continue,
+            }
+            return Ok(());
+        }
     }
 
     /// The backend of the next request, as the configuration has it now.
@@ -164,6 +172,37 @@ impl Exporter {
             },
         }
     }
+}
+
+/// A batch on its way.
+#[derive(Clone)]
+enum Encoded {
+    Request(OtlpMessage),
+    Entries(Bytes),
+}
+
+impl Encoded {
+    async fn of(queue: &ExportQueue, items: Bytes) -> Self {
+        match queue.envelope.is_stream() {
+            true => Self::Entries(items),
+            false => Self::Request(message(queue, items).await),
+        }
+    }
+}
+
+/// The request that a batch is sent in, compressed on a thread that serves nobody.
+async fn message(queue: &ExportQueue, items: Bytes) -> OtlpMessage {
+    let message = queue.envelope.message(items, true);
+    let protocol = queue.collector.protocol;
+    if !queue.collector.is_compressed {
+        return OtlpMessage::new(protocol, message, false);
+    }
+    let compressed = tokio::task::spawn_blocking(move || match gzip(&message.to_bytes()) {
+        Ok(compressed) => OtlpMessage::new(protocol, Bytes::from(compressed).into(), true),
+        Err(_) => OtlpMessage::new(protocol, message, false),
+    });
+    // An error is the runtime's end.
+    compressed.await.unwrap_or_else(|_| OtlpMessage::new(protocol, Pieces::default(), false))
 }
 
 /// The pause after a failure: what the collector asked for, and no less than the backoff.

@@ -53,6 +53,8 @@ pub mod limit_service;
 mod limit_service_calls;
 mod line_writer;
 pub mod local_addresses;
+mod log_frames;
+mod log_stream;
 pub mod metric_exporters;
 pub mod metrics;
 pub mod metrics_transport;

@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pailou_ai::Pieces;
 use pailou_extproc::client::{Outbox, SharedOutbox};
 
-use crate::{body_error::RequestBodyError, mirror::Copied, upload::Upload};
+use crate::{body_error::RequestBodyError, log_frames::LogFrames, mirror::Copied, upload::Upload};
 
 /// A request's body as it is sent to a backend. Only what is [held](RequestBody::held) can be sent again.
 pub struct RequestBody(Request);
@@ -21,6 +21,7 @@ enum Request {
     Copied(Copied),
     Picker(Outbox),
     Processor(SharedOutbox),
+    Logs(LogFrames),
 }
 
 impl RequestBody {
@@ -59,6 +60,11 @@ impl RequestBody {
     pub(crate) fn processed(outbox: SharedOutbox) -> Self {
         Self(Request::Processor(outbox))
     }
+
+    /// Body of a stream of access log entries.
+    pub(crate) fn logs(frames: LogFrames) -> Self {
+        Self(Request::Logs(frames))
+    }
 }
 
 impl Body for RequestBody {
@@ -75,6 +81,7 @@ impl Body for RequestBody {
             Request::Copied(copy) => copy.poll_frame(context),
             Request::Picker(outbox) => Pin::new(outbox).poll_frame(context).map_err(|never| match never {}),
             Request::Processor(outbox) => Pin::new(outbox).poll_frame(context).map_err(|never| match never {}),
+            Request::Logs(frames) => frames.poll_next(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
         }
     }
 
@@ -82,7 +89,7 @@ impl Body for RequestBody {
         match &self.0 {
             Request::Held { left, .. } => *left == 0,
             Request::Streamed(upload) => upload.is_end_stream(),
-            Request::Copied(_) | Request::Picker(_) | Request::Processor(_) => false,
+            Request::Copied(_) | Request::Picker(_) | Request::Processor(_) | Request::Logs(_) => false,
         }
     }
 
@@ -90,7 +97,7 @@ impl Body for RequestBody {
         match &self.0 {
             Request::Held { left, .. } => SizeHint::with_exact(*left),
             Request::Streamed(upload) => upload.size_hint(),
-            Request::Copied(_) | Request::Picker(_) | Request::Processor(_) => SizeHint::default(),
+            Request::Copied(_) | Request::Picker(_) | Request::Processor(_) | Request::Logs(_) => SizeHint::default(),
         }
     }
 }

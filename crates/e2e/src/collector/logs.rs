@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use prost::Message as _;
 use serde_json::Value as Json;
 
@@ -225,4 +226,15 @@ pub struct LoggedResponse {
     /// Origin of the response.
     #[prost(string, tag = "6")]
     pub details: String,
+}
+
+/// Takes the next message of a stream off what has come.
+pub(super) fn next_message(left: &mut Vec<u8>) -> Option<Bytes> {
+    let length = u32::from_be_bytes(left.get(1..5)?.try_into().expect("four bytes")) as usize;
+    assert_eq!(left[0], 0, "the message is not compressed");
+    if left.len() < 5 + length {
+        return None;
+    }
+    let rest = left.split_off(5 + length);
+    Some(Bytes::from(std::mem::replace(left, rest)).slice(5..))
 }

@@ -1,0 +1,99 @@
+//! Messages of a stream of access log entries, as the body of the request that is the stream.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use pailou_ai::Pieces;
+use pailou_envoy_proto::frame;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+/// The body, for as many connections as are tried: one that fails takes none of the messages along. It ends when its sender does.
+#[derive(Clone)]
+pub(crate) struct LogFrames(Arc<Mutex<Frames>>);
+
+struct Frames {
+    messages: mpsc::Receiver<Message>,
+    /// The rest of a message, and where to report that the connection has taken it.
+    pieces: VecDeque<Bytes>,
+    taken: Option<oneshot::Sender<()>>,
+}
+
+struct Message {
+    pieces: Pieces,
+    taken: oneshot::Sender<()>,
+}
+
+/// The writing end of [`LogFrames`]: one message at a time.
+pub(crate) struct LogFrameSender(mpsc::Sender<Message>);
+
+/// A body without messages so far.
+pub(crate) fn log_frames() -> (LogFrameSender, LogFrames) {
+    let (sender, messages) = mpsc::channel(1);
+    (LogFrameSender(sender), LogFrames(Arc::new(Mutex::new(Frames { messages, pieces: VecDeque::new(), taken: None }))))
+}
+
+impl LogFrameSender {
+    /// Sends a message once the one before is taken. The receiver hears when the connection has taken it and has room for more;
+    /// it hears of its sender's end where the connection ends first.
+    pub(crate) fn send(&self, pieces: Pieces) -> oneshot::Receiver<()> {
+        let (taken, is_taken) = oneshot::channel();
+        // Without room, or without a body, `taken` is dropped.
+        let _ = self.0.try_send(Message { pieces, taken });
+        is_taken
+    }
+}
+
+impl LogFrames {
+    /// The next piece of a message; `None` at the end.
+    pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.0.lock().poll_next(context)
+    }
+}
+
+impl Frames {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(piece) = self.pieces.pop_front() {
+            return Poll::Ready(Some(piece));
+        }
+        // HTTP/2 asks for more only when all of the message fits into the stream's window.
+        if let Some(taken) = self.taken.take() {
+            let _ = taken.send(());
+        }
+        let Some(Message { pieces, taken }) = ready!(self.messages.poll_recv(context)) else { return Poll::Ready(None) };
+        let mut prefix = BytesMut::with_capacity(frame::PREFIX_LENGTH);
+        frame::put_prefix(&mut prefix, false, pieces.len());
+        self.pieces.extend(pieces);
+        self.taken = Some(taken);
+        Poll::Ready(Some(prefix.freeze()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_is_taken_once_more_is_asked_for() {
+        let (sender, frames) = log_frames();
+        let mut is_taken = sender.send(Pieces::from_iter([Bytes::from_static(b"he"), Bytes::from_static(b"ad")]));
+        let mut body = Vec::new();
+        for _ in 0..3 {
+            body.extend(poll_fn(|context| frames.poll_next(context)).await.unwrap());
+        }
+        assert_eq!(body, b"\0\0\0\0\x04head");
+        assert!(is_taken.try_recv().is_err());
+        assert!(sender.send(Pieces::from(Bytes::from_static(b"next"))).try_recv().is_err());
+        assert_eq!(poll_fn(|context| frames.poll_next(context)).await.unwrap(), &b"\0\0\0\0\x04"[..]);
+        assert!(is_taken.try_recv().is_ok());
+        drop(sender);
+        assert_eq!(poll_fn(|context| frames.poll_next(context)).await.unwrap(), "next");
+        assert_eq!(poll_fn(|context| frames.poll_next(context)).await, None);
+    }
+}
