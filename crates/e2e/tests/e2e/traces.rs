@@ -589,3 +589,38 @@ async fn a_gateway_that_names_a_collector_that_cannot_be_had_has_no_traces() {
         assert_eq!(echo.received("traceparent"), PARENT);
     }
 }
+
+/// A backend that refuses each request with an event, as if it had begun to answer.
+async fn refusing_engine() -> SocketAddr {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind((loopback(), 8000)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"no\"}}]}\n\n";
+    let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/event-stream\r\nconnection: close\r\ncontent-length";
+    let answer = format!("{head}: {}\r\n\r\n{event}", event.len());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                if stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_error_has_no_time_to_a_first_chunk() {
+    let collector = Collector::start().await;
+    let mut list = chat_route(objects::to_backend("engine"));
+    list.push(objects::backend("engine", &[refusing_engine().await]));
+    let gateway = traced(list, &collector.url()).serve().await;
+    let reply = chat(&gateway, PARENT).await;
+    assert_eq!((reply.status.as_u16(), reply.text().contains("no")), (400, true));
+    let (_, clients) = trace(&collector, TRACE).await;
+    assert_eq!(clients.len(), 1);
+    assert_eq!(clients[0].attributes.get("gen_ai.response.time_to_first_chunk"), None, "{clients:?}");
+}

@@ -39,7 +39,7 @@ impl<'r> ModelCall<'r> {
         let answer = is_relayed.then(|| ModelAnswer {
             usage: record.usage.as_ref(),
             first_chunk: record
-                .content_after
+                .first_content()
                 .filter(|_| record.content_events > 0)
                 .map(|after| after.saturating_sub(attempt.started.saturating_duration_since(record.started))),
         });
