@@ -1,5 +1,6 @@
 //! One data plane for each Gateway, in the Gateway's own namespace: a ServiceAccount, the feed's authority, a Deployment of
-//! proxies and the Service that clients reach them by; an autoscaler and a disruption budget if parameters ask for them.
+//! proxies and the Service that clients reach them by; an autoscaler and a disruption budget if parameters ask for them, a NetworkPolicy if
+//! the controller's options do.
 //!
 //! The desired state is a pure function of the objects (`plan`, `render`). `apply` brings the cluster to it by server-side
 //! apply, `prune` deletes the rest, `children` observes the result, and `report` passes it to the compiler.
@@ -22,7 +23,7 @@ pub(crate) use render::{ADMIN_PORT, CONTROLLER_LABEL, DATA_PLANE_LABEL};
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::LocalObjectReference;
+use k8s_openapi::api::{core::v1::LocalObjectReference, networking::v1::NetworkPolicyPeer};
 use kube::Client;
 use pailou_api::NamespaceName;
 use tokio::{sync::watch, task::JoinSet};
@@ -74,6 +75,8 @@ pub struct Options {
     pub drain_seconds: u16,
     /// Levels of the proxies' log, as for `--log`.
     pub log: Option<String>,
+    /// Peers that the admin endpoints admit, by a NetworkPolicy for each data plane; no policies where absent.
+    pub admin_peers: Option<Vec<NetworkPolicyPeer>>,
 }
 
 /// The audience of the tokens by which proxies show who they are.

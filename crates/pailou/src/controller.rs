@@ -107,6 +107,7 @@ fn provisioning(args: &ControllerArgs, namespace: String) -> provision::Options 
         namespaces: args.watch_namespaces.clone(),
         drain_seconds: args.proxy_drain,
         log: args.proxy_log.clone(),
+        admin_peers: args.proxy_admin_peers.as_ref().map(|peers| peers.0.clone()),
     }
 }
 

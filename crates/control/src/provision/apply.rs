@@ -164,8 +164,8 @@ impl Provisioner {
         self.apply_all(state, plans, children, &authorities).await;
         let (at, backoff) = &mut state.pruning;
         if at.is_none_or(|at| at <= Instant::now()) {
-            let went_well =
-                prune::strays(&self.client, published, plans, children).await & prune::unasked(&self.client, plans, children).await;
+            let went_well = prune::strays(&self.client, published, plans, children).await
+                & prune::unasked(&self.client, &self.options, plans, children).await;
             if went_well {
                 backoff.reset();
             }
@@ -231,6 +231,7 @@ fn is_due((key, desired): &(Key, u64), object_name: &ObjectName, applied: &HashM
         "Deployment" => Some(children.deployments.get(object_name).map(|it| it.digest)),
         "HorizontalPodAutoscaler" => Some(children.autoscalers.get(object_name).map(|it| it.digest)),
         "PodDisruptionBudget" => Some(children.disruption_budgets.get(object_name).map(|it| it.digest)),
+        "NetworkPolicy" => Some(children.network_policies.get(object_name).map(|it| it.digest)),
         // Not watched: looked after at each resync.
         _ => None,
     };

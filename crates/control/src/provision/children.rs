@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, fmt::Debug, pin::pin};
 
 use futures_util::{
     StreamExt,
-    future::{join, join_all, join4},
+    future::{join, join_all, join5},
 };
-use k8s_openapi::api::{apps::v1 as apps, autoscaling::v2 as autoscaling, core::v1 as core, policy::v1 as policy};
+use k8s_openapi::api::{
+    apps::v1 as apps, autoscaling::v2 as autoscaling, core::v1 as core, networking::v1 as networking, policy::v1 as policy,
+};
 use kube::{
     Api, Client, Resource,
     core::{ApiResource, DynamicResourceScope},
@@ -28,7 +30,7 @@ use super::{
 };
 use crate::list_watch::{ListChange, ListReducer, list_watch};
 
-/// Kinds that are followed from the beginning.
+/// Kinds whose first lists are waited for.
 const KINDS: usize = 4;
 
 /// Objects with this installation's label, as the API server has them. Cheap to clone.
@@ -38,6 +40,8 @@ pub(crate) struct Children {
     pub(crate) deployments: Listed<Deployment>,
     pub(crate) autoscalers: Listed<Observed>,
     pub(crate) disruption_budgets: Listed<Observed>,
+    /// Not waited for: permission to list them came later than that for the others.
+    pub(crate) network_policies: Listed<Observed>,
     /// Nodes, once a Service is reached by their ports.
     pub(crate) nodes: Listed<Node>,
     /// Lists that are not known yet.
@@ -91,14 +95,21 @@ pub(crate) async fn follow(client: Client, options: Options, children: watch::Se
     };
     let observed = watcher::Config::default().labels(&format!("{CONTROLLER_LABEL}={}", options.namespace));
     let each = scopes.into_iter().map(|scope| {
-        join4(
-            follow_kind(api::<core::Service, _>(&client, scope), &observed, &children, scope, |it| &mut it.services),
-            follow_kind(api::<apps::Deployment, _>(&client, scope), &observed, &children, scope, |it| &mut it.deployments),
-            follow_kind(api::<autoscaling::HorizontalPodAutoscaler, _>(&client, scope), &observed, &children, scope, |it| {
-                &mut it.autoscalers
-            }),
-            follow_kind(api::<policy::PodDisruptionBudget, _>(&client, scope), &observed, &children, scope, |it| {
+        join5(
+            follow_kind(api::<core::Service, _>(&client, scope), &observed, (&children, true), scope, |it| &mut it.services),
+            follow_kind(api::<apps::Deployment, _>(&client, scope), &observed, (&children, true), scope, |it| &mut it.deployments),
+            follow_kind(
+                api::<autoscaling::HorizontalPodAutoscaler, _>(&client, scope),
+                &observed,
+                (&children, true),
+                scope,
+                |it| &mut it.autoscalers,
+            ),
+            follow_kind(api::<policy::PodDisruptionBudget, _>(&client, scope), &observed, (&children, true), scope, |it| {
                 &mut it.disruption_budgets
+            }),
+            follow_kind(api::<networking::NetworkPolicy, _>(&client, scope), &observed, (&children, false), scope, |it| {
+                &mut it.network_policies
             }),
         )
     });
@@ -123,7 +134,8 @@ async fn follow_nodes(client: &Client, children: &watch::Sender<Children>) {
     let mut seen = children.subscribe();
     let is_asked = |children: &Children| children.services.iter().any(|(_, service)| addresses::are_nodes(service));
     if seen.wait_for(is_asked).await.is_ok() {
-        follow_kind(api::<core::Node, _>(client, None), &watcher::Config::default(), children, None, |it| &mut it.nodes).await;
+        follow_kind(api::<core::Node, _>(client, None), &watcher::Config::default(), (children, false), None, |it| &mut it.nodes)
+            .await;
     }
 }
 
@@ -131,13 +143,13 @@ async fn follow_nodes(client: &Client, children: &watch::Sender<Children>) {
 async fn follow_kind<T>(
     api: Api<T>,
     config: &watcher::Config,
-    children: &watch::Sender<Children>,
+    (children, is_waited_for): (&watch::Sender<Children>, bool),
     scope: Option<&NamespaceName>,
     part: impl Fn(&mut Children) -> &mut Listed<T>,
 ) where
     T: Resource<DynamicType = ApiResource> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let (mut reducer, mut is_listed) = (ListReducer::default(), false);
+    let (mut reducer, mut is_listed) = (ListReducer::default(), !is_waited_for);
     let mut events = pin!(list_watch(api, config.clone()).default_backoff());
     while let Some(event) = events.next().await {
         let change = match event {

@@ -6,6 +6,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     autoscaling::v2::HorizontalPodAutoscaler,
     core::v1::{ConfigMap, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
@@ -17,7 +18,7 @@ use pailou_api::{Gateway, ObjectKey, refs::GATEWAY_GROUP};
 use pailou_compile::status::StatusBody;
 use pailou_snapshot::Name;
 
-use super::{children::Children, listed::ObjectName, plan::Plan};
+use super::{Options, children::Children, listed::ObjectName, plan::Plan};
 use crate::CompiledState;
 
 /// Deletes the data planes of Gateways that exist and are no longer this controller's. The garbage collector deletes those of
@@ -47,8 +48,8 @@ pub(super) async fn strays(client: &Client, published: &CompiledState, plans: &B
     went_well
 }
 
-/// Deletes autoscalers and disruption budgets that a Gateway's parameters do not ask for any more.
-pub(super) async fn unasked(client: &Client, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
+/// Deletes autoscalers and disruption budgets that a Gateway's parameters do not ask for any more, and NetworkPolicies that the options do not.
+pub(super) async fn unasked(client: &Client, options: &Options, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
     let mut unasked = Vec::new();
     for plan in plans.values() {
         let requested = &plan.parameters.provider.kubernetes;
@@ -57,6 +58,9 @@ pub(super) async fn unasked(client: &Client, plans: &BTreeMap<Name, Plan>, child
         }
         if requested.envoy_pdb.is_none() && children.disruption_budgets.get(&plan.object_name).is_some() {
             unasked.push((&plan.object_name, ApiResource::erase::<PodDisruptionBudget>(&())));
+        }
+        if options.admin_peers.is_none() && children.network_policies.get(&plan.object_name).is_some() {
+            unasked.push((&plan.object_name, ApiResource::erase::<NetworkPolicy>(&())));
         }
     }
     let mut went_well = true;
@@ -80,7 +84,7 @@ async fn delete(client: &Client, (namespace, name): &ObjectName, resource: &ApiR
 }
 
 /// All that a data plane may have, what scales it first.
-fn kinds() -> [ApiResource; 6] {
+fn kinds() -> [ApiResource; 7] {
     [
         ApiResource::erase::<HorizontalPodAutoscaler>(&()),
         ApiResource::erase::<PodDisruptionBudget>(&()),
@@ -88,5 +92,6 @@ fn kinds() -> [ApiResource; 6] {
         ApiResource::erase::<Service>(&()),
         ApiResource::erase::<ConfigMap>(&()),
         ApiResource::erase::<ServiceAccount>(&()),
+        ApiResource::erase::<NetworkPolicy>(&()),
     ]
 }

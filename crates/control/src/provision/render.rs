@@ -1,6 +1,7 @@
 //! A data plane's objects, as they are applied.
 
 mod deployment;
+mod network_policy;
 mod scaling;
 mod service;
 #[cfg(test)]
@@ -58,8 +59,10 @@ pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str, observed
         rendered(&deployment::deployment(plan, options, observed)),
     ];
     let autoscaler = scaling::autoscaler(plan, options).map(|it| rendered(&it));
+    // Before the pods that it is for.
+    let policy = network_policy::network_policy(plan, options).map(|it| rendered(&it));
     let budget = scaling::disruption_budget(plan, options).map(|it| rendered(&it));
-    always.into_iter().chain(autoscaler).chain(budget).collect()
+    policy.into_iter().chain(always).chain(autoscaler).chain(budget).collect()
 }
 
 fn rendered<T: Resource<DynamicType = ()> + Serialize>(object: &T) -> Rendered {

@@ -16,6 +16,7 @@ const PROXIES: &str = "/apis/gateway.envoyproxy.io/v1alpha1/envoyproxies";
 const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
 const SERVICES: &str = "/api/v1/services";
 const AUTOSCALERS: &str = "/apis/autoscaling/v2/horizontalpodautoscalers";
+const POLICIES: &str = "/apis/networking.k8s.io/v1/networkpolicies";
 const BUDGETS: &str = "/apis/policy/v1/poddisruptionbudgets";
 
 /// A controller with its provisioner.
@@ -27,6 +28,10 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(api: &Api) -> Self {
+        Self::with_admin_peers(api, None)
+    }
+
+    fn with_admin_peers(api: &Api, admin_peers: Option<Value>) -> Self {
         let mut options = options("a");
         options.settings.data_planes = None;
         let controller = Controller::start(client(api), options);
@@ -40,6 +45,7 @@ impl Running {
             namespaces: Vec::new(),
             drain_seconds: 30,
             log: None,
+            admin_peers: admin_peers.map(|peers| serde_json::from_value(peers).expect("these are peers")),
         };
         let provisioner = provision::start(client(api), options, &controller, known);
         Self { controller, provisioner, _authorities: authorities }
@@ -155,6 +161,36 @@ async fn a_gateway_that_another_controller_takes_loses_its_data_plane() {
     for collection in all {
         until("all is gone", || made(&api, collection).is_none()).await;
     }
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_policy_comes_with_the_option_is_restored_and_goes_with_it() {
+    let api = cluster();
+    let peers = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
+    let running = Running::with_admin_peers(&api, Some(peers.clone()));
+    until("a NetworkPolicy is made", || made(&api, POLICIES).is_some()).await;
+    let from = |api: &Api| made(api, POLICIES).map(|it| it["spec"]["ingress"][1]["from"].clone());
+    assert_eq!(from(&api), Some(peers.clone()));
+    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
+    // Somebody opens it.
+    let mut opened = made(&api, POLICIES).unwrap();
+    opened["spec"]["ingress"][1]["from"] = json!([{"ipBlock": {"cidr": "0.0.0.0/0"}}]);
+    api.apply(POLICIES, opened);
+    until("it is closed again", || from(&api) == Some(peers.clone())).await;
+    running.stop().await;
+    let running = Running::start(&api);
+    until("it is gone", || made(&api, POLICIES).is_none()).await;
+    assert!(made(&api, DEPLOYMENTS).is_some());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_that_may_not_list_network_policies_provisions_all_the_same() {
+    let api = cluster();
+    api.script(Method::GET, "/networkpolicies", &[403; 1_000]);
+    let running = Running::start(&api);
+    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
     running.stop().await;
 }
 

@@ -283,6 +283,7 @@ async fn data_planes_are_looked_for_in_the_namespaces_that_were_named_alone() {
         namespaces,
         drain_seconds: 1,
         log: None,
+        admin_peers: None,
     };
     let provisioning = provision::start(client(&api), options, &controller, none);
     let selected = |part: &str| {

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use pailou_api::NamespaceName;
 use pailou_compile::{CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER};
 
@@ -57,6 +58,9 @@ pub(crate) struct ControllerArgs {
     /// Log filter of proxies, as for --log.
     #[arg(long, value_name = "FILTER", env = "PAILOU_PROXY_LOG")]
     pub(crate) proxy_log: Option<String>,
+    /// Create a NetworkPolicy for each data plane: listeners for all, the admin endpoint for these peers, a JSON list as in `from`.
+    #[arg(long, value_name = "PEERS", env = "PAILOU_PROXY_ADMIN_PEERS", value_parser = peers)]
+    pub(crate) proxy_admin_peers: Option<Peers>,
     /// Address of the admin endpoint, or `off`: a page of all Gateways for browsers, /healthz, /readyz, /metrics, /overview and others.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
@@ -65,6 +69,38 @@ pub(crate) struct ControllerArgs {
     pub(crate) admin_token_file: Option<PathBuf>,
 }
 
+/// Peers of a NetworkPolicy.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers(pub(crate) Vec<NetworkPolicyPeer>);
+
+/// Fields that are not known, or peers without any, would admit others than were meant.
+fn peers(text: &str) -> Result<Peers, String> {
+    let written: Vec<serde_json::Value> = serde_json::from_str(text).map_err(|error| format!("no JSON list: {error}"))?;
+    let peers = written.into_iter().map(|peer| {
+        let known: NetworkPolicyPeer = serde_json::from_value(peer.clone()).map_err(|error| format!("{peer}: {error}"))?;
+        match serde_json::to_value(&known) {
+            Ok(same) if same == peer && peer != serde_json::json!({}) => Ok(known),
+            _ => Err(format!("{peer}: no peer; it has ipBlock, namespaceSelector, podSelector or both selectors")),
+        }
+    });
+    peers.collect::<Result<_, _>>().map(Peers)
+}
+
 fn namespace(text: &str) -> Result<NamespaceName, String> {
     NamespaceName::try_from(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_that_would_admit_others_than_meant_are_refused() {
+        let text = r#"[{"namespaceSelector":{"matchLabels":{"a":"b"}}},{"ipBlock":{"cidr":"10.0.0.0/8"}}]"#;
+        assert_eq!(peers(text).map(|peers| peers.0.len()), Ok(2));
+        assert!(peers("[]").is_ok());
+        for wrong in ["", "{}", "[{}]", r#"[{"namespaceselector":{}}]"#, r#"[{"podSelector":{"matchLabel":{}}}]"#, r#"["a"]"#] {
+            assert!(peers(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -24,6 +24,7 @@ fn options() -> Options {
         namespaces: Vec::new(),
         drain_seconds: 30,
         log: None,
+        admin_peers: None,
     }
 }
 
@@ -66,6 +67,28 @@ fn a_data_plane_is_rendered() {
         parameters: EnvoyProxySpec::default(),
     };
     insta::assert_yaml_snapshot!(rendered(&plan, None));
+}
+
+#[test]
+fn a_network_policy_admits_clients_to_listeners_and_named_peers_alone_to_the_admin_endpoint() {
+    let plan = planned(include_str!("testdata/everything.yaml"));
+    let policy = |peers: Value| {
+        let options = Options { admin_peers: Some(serde_json::from_value(peers).unwrap()), ..options() };
+        let all = render(&plan, &options, "-----BEGIN CERTIFICATE-----\n", None);
+        let object = &all[0].object;
+        assert_eq!(object.types.as_ref().unwrap().kind, "NetworkPolicy");
+        object.data["spec"].clone()
+    };
+    let peers = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
+    let spec = policy(peers.clone());
+    assert_eq!(spec["podSelector"]["matchLabels"], json!({ DATA_PLANE_LABEL: plan.object_name.1 }));
+    assert_eq!(spec["policyTypes"], json!(["Ingress"]));
+    let listeners: Vec<_> = spec["ingress"][0]["ports"].as_array().unwrap().iter().map(|it| it["port"].clone()).collect();
+    let planned: Vec<_> = plan.ports.iter().map(|(port, _)| json!(port)).collect();
+    assert_eq!((&spec["ingress"][0]["from"], listeners), (&Value::Null, planned));
+    assert_eq!(spec["ingress"][1], json!({"from": peers, "ports": [{"port": ADMIN_PORT, "protocol": "TCP"}]}));
+    // No rule is better than one that admits everybody.
+    assert_eq!(policy(json!([]))["ingress"].as_array().unwrap().len(), 1);
 }
 
 #[test]
