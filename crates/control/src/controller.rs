@@ -88,6 +88,11 @@ impl Controller {
         self.leadership.clone()
     }
 
+    /// The replica that leads, by its name in the Lease; empty until it is known.
+    pub fn leader(&self) -> watch::Receiver<String> {
+        self.elector.holder()
+    }
+
     /// The compiler's settings. A change, such as a data plane that has come up, makes the controller compile anew. Values of
     /// `controllerName` stay as they were at the start.
     pub fn settings(&self) -> &watch::Sender<Settings> {

@@ -90,6 +90,7 @@ impl Leadership {
 #[derive(Debug)]
 pub(crate) struct Elector {
     leadership: Leadership,
+    holder: watch::Receiver<String>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -99,13 +100,20 @@ impl Elector {
     pub(crate) fn start(client: Client, options: Options, metrics: Arc<Metrics>) -> Self {
         let (until, leadership) = watch::channel(None);
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(compete(client, options, until, stopped, metrics));
-        Self { leadership: Leadership(leadership), stop, task }
+        let (note, holder) = watch::channel(String::new());
+        let lease = LeaseClient::new(client, options.clone(), note);
+        let task = tokio::spawn(compete(lease, options, until, stopped, metrics));
+        Self { leadership: Leadership(leadership), holder, stop, task }
     }
 
     /// Whether this replica leads.
     pub(crate) fn leadership(&self) -> Leadership {
         self.leadership.clone()
+    }
+
+    /// The replica that held the Lease when it was read last; empty until it is known.
+    pub(crate) fn holder(&self) -> watch::Receiver<String> {
+        self.holder.clone()
     }
 
     /// Stops leading and gives the Lease back, so that another need not wait.
@@ -116,13 +124,12 @@ impl Elector {
 }
 
 async fn compete(
-    client: Client,
+    mut lease: LeaseClient,
     options: Options,
     until: watch::Sender<Option<Instant>>,
     mut stopped: oneshot::Receiver<()>,
     metrics: Arc<Metrics>,
 ) {
-    let mut lease = LeaseClient::new(client, options.clone());
     let mut log = LeadershipLog { lease: format!("{}/{}", options.namespace, options.name), leads: false, metrics };
     loop {
         let asked = Instant::now();

@@ -144,6 +144,15 @@ impl Proxy {
         SocketAddr::new(self.address, ADMIN)
     }
 
+    /// Stops its process where it is: it accepts connections, and answers nothing.
+    ///
+    /// # Panics
+    /// There is no `kill`.
+    pub fn hang(&self) {
+        let status = Command::new("kill").arg("-STOP").arg(self.process.0.id().to_string()).status();
+        assert!(status.expect("kill is here").success());
+    }
+
     /// Ends its process; the pod stays.
     pub fn kill(&mut self) {
         let _ = self.process.0.kill();

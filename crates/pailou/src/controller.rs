@@ -65,6 +65,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
             known: controller.known(),
             published: controller.published(),
             metrics: controller.metrics(),
+            leader: controller.leader(),
             objects: ObjectsCache::default(),
             gatherer: Arc::new(Gatherer::new(proxies)),
         };
@@ -136,6 +137,7 @@ fn options(args: &ControllerArgs, connection: &Connection, namespace: String) ->
 struct ControllerComponent {
     known: watch::Receiver<Option<ClusterState>>,
     published: watch::Receiver<Option<CompiledState>>,
+    leader: watch::Receiver<String>,
     metrics: Arc<Metrics>,
     objects: ObjectsCache,
     gatherer: Arc<Gatherer>,
@@ -176,6 +178,7 @@ impl Component for ControllerComponent {
         let objects = published.map(|published| self.objects.of(&published.compiled.statuses)).unwrap_or_default();
         let counts = ControllerCounts {
             leader: self.metrics.is_leader(),
+            leader_name: Some(self.leader.borrow().clone()).filter(|name| !name.is_empty()),
             objects: self.metrics.objects(),
             status_writes: by_name(self.metrics.status_writes()),
         };
@@ -200,6 +203,16 @@ impl Component for ControllerComponent {
 
     fn objects(&self, query: &PageQuery) -> Option<String> {
         Some(pretty(&object_rows::page(query, &self.published.borrow().clone()?.compiled.statuses)))
+    }
+
+    fn no_objects(&self) -> String {
+        match &**self.leader.borrow() {
+            "" => "no replica of the controller leads yet, and only the one that does has the objects\n".to_owned(),
+            _ if self.metrics.is_leader() => {
+                "this replica has begun to lead, and does not have the objects yet: ask again\n".to_owned()
+            }
+            name => format!("this replica does not lead, and has no objects: ask {name}, which does\n"),
+        }
     }
 
     fn status(&self) -> String {

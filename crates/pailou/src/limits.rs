@@ -54,8 +54,8 @@ pub(crate) fn run(args: &LimitsArgs) -> Result<ExitOutcome, Error> {
     let token = client::read_token(args.admin_token_file.as_deref())?;
     let (mut counters, mut documents, mut away) = (Vec::new(), Vec::new(), BTreeSet::new());
     loop {
-        let answer = get(args.admin, &format!("/limits?{}", page.query()), token.as_deref())
-            .map_err(|source| Error::Admin { address: args.admin, source })?;
+        let path = client::of_gateway(&format!("/limits?{}", page.query()), args.gateway.as_ref());
+        let answer = get(args.admin, &path, token.as_deref()).map_err(|source| Error::Admin { address: args.admin, source })?;
         let unreadable = |error: serde_json::Error| Error::Admin { address: args.admin, source: error.into() };
         let read: Page = serde_json::from_slice(&answer).map_err(unreadable)?;
         let mut document: Value = serde_json::from_slice(&answer).map_err(unreadable)?;

@@ -277,6 +277,9 @@ pub(crate) struct ProxyRow {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ControllerCounts {
     pub(crate) leader: bool,
+    /// Name of the replica that leads, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) leader_name: Option<String>,
     pub(crate) objects: u64,
     pub(crate) status_writes: BTreeMap<String, u64>,
 }

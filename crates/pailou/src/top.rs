@@ -31,7 +31,8 @@ use rates::Rates;
 
 /// Shows the process until the user quits, or once.
 pub(crate) fn run(args: &TopArgs) -> Result<ExitOutcome, Error> {
-    let source = Source { admin: args.admin, token: client::read_token(args.admin_token_file.as_deref())? };
+    let token = client::read_token(args.admin_token_file.as_deref())?;
+    let source = Source { admin: args.admin, token, gateway: args.gateway.clone() };
     let interval = Duration::from_secs(args.interval);
     match args.output {
         ExplainFormat::Json => print_samples(&source, args.once, interval),

@@ -9,7 +9,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{ObjectMeta, PostParams},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::Options;
 use crate::FIELD_MANAGER;
@@ -34,11 +34,13 @@ pub(super) struct LeaseClient {
     /// The Lease as it was written last, where that went well.
     held: Option<Lease>,
     is_failing: bool,
+    /// The holder as last seen; empty where there is none.
+    holder: watch::Sender<String>,
 }
 
 impl LeaseClient {
-    pub(super) fn new(client: Client, options: Options) -> Self {
-        Self { api: Api::namespaced(client, &options.namespace), options, seen: None, held: None, is_failing: false }
+    pub(super) fn new(client: Client, options: Options, holder: watch::Sender<String>) -> Self {
+        Self { api: Api::namespaced(client, &options.namespace), options, seen: None, held: None, is_failing: false, holder }
     }
 
     /// Takes the Lease or renews it, if it is not another's.
@@ -47,6 +49,9 @@ impl LeaseClient {
         match result {
             Ok(attempt) => {
                 self.is_failing = false;
+                if attempt == Attempt::Held {
+                    self.note_holder(&self.options.identity);
+                }
                 attempt
             }
             // Someone else was faster: who has it now will be seen the next time.
@@ -59,6 +64,16 @@ impl LeaseClient {
                 Attempt::Unknown
             }
         }
+    }
+
+    fn note_holder(&self, holder: &str) {
+        self.holder.send_if_modified(|noted| {
+            let is_other = *noted != holder;
+            if is_other {
+                holder.clone_into(noted);
+            }
+            is_other
+        });
     }
 
     async fn try_attempt(&mut self) -> Result<Attempt, kube::Error> {
@@ -80,7 +95,10 @@ impl LeaseClient {
         let spec = lease.spec.clone().unwrap_or_default();
         match self.is_free(&spec, lease.resource_version()) {
             true => self.write(lease).await,
-            false => Ok(Attempt::Lost),
+            false => {
+                self.note_holder(spec.holder_identity.as_deref().unwrap_or_default());
+                Ok(Attempt::Lost)
+            }
         }
     }
 

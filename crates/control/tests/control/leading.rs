@@ -17,12 +17,15 @@ async fn a_follower_knows_everything_and_does_not_write_until_it_leads() {
     let second = start(&api, "b");
     until("the second knows everything", || second.known().borrow().is_some()).await;
     assert!(!second.leadership().leads());
+    until("the second knows who leads", || *second.leader().borrow() == "a").await;
+    assert_eq!(*first.leader().borrow(), "a");
     assert!(published(&second).is_none(), "nobody needs what it would compile");
     first.stop().await;
     assert_eq!(api.get(LEASES, "pailou/pailou-controller")["spec"]["holderIdentity"], json!(null));
     // Something changes while nobody leads: the new leader writes what is missing.
     api.apply(GATEWAYS, gateway("later", "pailou"));
     until("the second leads", || second.leadership().leads()).await;
+    assert_eq!(*second.leader().borrow(), "b");
     until("the later Gateway is accepted", || {
         condition(&api.get(GATEWAYS, "default/later")["status"]["conditions"], "Accepted")["status"] == "True"
     })

@@ -5,13 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pailou_e2e::client::{Call, Open};
 use pailou_e2e::cluster::{Cluster, Proxy};
-use pailou_e2e::{binary, wait};
+use pailou_e2e::{address::loopback, binary, wait};
 use pailou_sim::Sim;
 use serde_json::{Value, json};
 
 use crate::support::instant;
 
 const POLICIES: &str = "/apis/gateway.envoyproxy.io/v1alpha1/backendtrafficpolicies";
+const PODS: &str = "/api/v1/pods";
 const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/httproutes";
 /// Each receipt is kept, and backends are on this machine: so its own requests need a token, too.
 const ARGUMENTS: &[&str] = &["--receipts-sample", "1", "--allow-local-backends"];
@@ -145,6 +146,10 @@ async fn figures_are_those_of_all_gateways_of_one_or_of_one_proxy() {
     assert_eq!((&routes["total"], &routes["routes"][0]["name"]), (&json!(1), &json!("default/two")));
     let (text, status) = world.run(&["top", "--once", "--interval", "1"]);
     assert!(status == Some(0) && text.contains("3 since the start") && text.contains("default/two-x"), "{text}");
+    let of_one = ["--once", "--interval", "1", "--gateway", "default/one"];
+    let (text, status) = world.run(&[&["top"][..], &of_one].concat());
+    assert!(status == Some(0) && text.contains("2 since the start"), "{text}");
+    assert!(all["controller"]["leaderName"].as_str().is_some_and(|name| !name.is_empty()), "{all}");
     world.two.kill();
     let away = world.find("/overview", |sample| sample["proxies"][1]["away"].is_string()).await;
     assert_eq!((total(&away), &away["proxies"][1]["ready"], &away["proxies"][0]["away"]), (3, &json!(false), &Value::Null));
@@ -260,9 +265,81 @@ async fn counters_of_limits_are_each_proxys_own_and_those_of_one_that_is_away_ar
     assert_eq!((proxies, &counters["away"]), (["default/one-x", "default/two-x"], &json!([])));
     let of_two = world.get("/limits?proxy=default/two-x").await;
     assert_eq!(of_two["counters"].as_array().unwrap().len(), 1);
+    let (text, status) = world.run(&["limits", "--gateway", "default/two"]);
+    assert!(status == Some(0) && text.contains("default/two-x") && !text.contains("default/one-x"), "{text}");
     world.two.kill();
     let left = world.find("/limits", |counters| counters["away"] == json!(["default/two-x"])).await;
     assert_eq!(left["counters"].as_array().unwrap().len(), 1);
     let (text, status) = world.run(&["limits"]);
     assert!(status == Some(0) && text.contains("1 proxy did not answer") && text.contains("default/one-x"), "{text}");
+}
+
+/// The token that the controller sends a pod.
+async fn token_of(listener: tokio::net::TcpListener) -> String {
+    use tokio::io::AsyncReadExt as _;
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut head = String::new();
+    while !head.contains("\r\n\r\n") {
+        let mut piece = [0; 4096];
+        let length = stream.read(&mut piece).await.unwrap();
+        assert!(length > 0, "the question ends early: {head}");
+        head.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+    }
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    let (_, token) = lines.find(|(name, _)| name.eq_ignore_ascii_case("authorization")).unwrap();
+    token.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_opens_the_pod_that_it_is_for_and_no_other() {
+    let world = World::start().await;
+    // The first proxy's pod has the address of somebody who listens.
+    let listener = tokio::net::TcpListener::bind((loopback(), 15000)).await.unwrap();
+    let mut pod = world.cluster.api.get(PODS, "default/one-x");
+    pod["status"]["podIP"] = json!(listener.local_addr().unwrap().ip());
+    world.cluster.api.apply(PODS, pod);
+    let look = async {
+        loop {
+            world.get("/overview").await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let token = wait::within("the controller asks the pod", async {
+        tokio::select! {
+            token = token_of(listener) => token,
+            () = look => unreachable!(),
+        }
+    })
+    .await;
+    let status = async |proxy: &Proxy, token: Option<&str>| {
+        let call = Call::get("/overview").host("localhost:15000");
+        let call = token.into_iter().fold(call, |call, token| call.header("authorization", token));
+        call.send(proxy.admin()).await.status.as_u16()
+    };
+    assert_eq!((status(&world.one, Some(&token)).await, status(&world.one, None).await), (200, 403));
+    assert_eq!(status(&world.two, Some(&token)).await, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hanging_proxy_holds_nobody_up_and_hundreds_of_routes_have_their_counts() {
+    let world = World::start().await;
+    world.chat(0, "first").await;
+    world.chat(1, "second").await;
+    world.find("/overview", |sample| total(sample) == 2).await;
+    for at in 0..300 {
+        let matches = json!([{"path": {"type": "PathPrefix", "value": format!("/many/{at}")}}]);
+        let rules = json!([{"matches": matches, "backendRefs": [{"name": "engine", "port": 80}]}]);
+        let (name, spec) = (format!("many-{at:03}"), json!({"parentRefs": [{"name": "one"}], "rules": rules}));
+        world.cluster.api.apply(ROUTES, json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec}));
+    }
+    let last = world.find("/routes?limit=200&offset=200", |page| page["total"] == 302).await;
+    let routes = last["routes"].as_array().unwrap();
+    assert_eq!((routes.len(), &last["next"], &last["away"]), (102, &Value::Null, &json!([])));
+    let counts: u64 = routes.iter().map(|route| route["rules"][0]["requests"].as_u64().unwrap()).sum();
+    assert_eq!(counts, 2, "of the first and the last by name");
+    world.two.hang();
+    let away = world.find("/overview", |sample| sample["proxies"][1]["away"].is_string()).await;
+    assert_eq!((total(&away), &away["proxies"][0]["away"]), (2, &Value::Null));
+    let routes = world.get("/routes?search=default/two").await;
+    assert_eq!((&routes["routes"][0]["rules"][0]["requests"], &routes["away"]), (&json!(1), &json!(["default/two-x"])));
 }

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use pailou_snapshot::Name;
+
 use crate::exit::Error;
 
 /// Time that the endpoint may take for each piece of its answer.
@@ -32,6 +34,13 @@ pub(crate) fn read_token(file: Option<&Path>) -> Result<Option<String>, Error> {
     let Some(path) = file else { return Ok(None) };
     let read = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     Ok(Some(read.trim().to_owned()))
+}
+
+/// The target of a question about the proxies of a Gateway, or about all.
+pub(crate) fn of_gateway(target: &str, gateway: Option<&Name>) -> String {
+    let Some(gateway) = gateway else { return target.to_owned() };
+    let sign = if target.contains('?') { '&' } else { '?' };
+    format!("{target}{sign}gateway={gateway}")
 }
 
 /// Asks for a path.

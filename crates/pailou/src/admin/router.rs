@@ -106,7 +106,7 @@ async fn overview<C: Component>(head: &Parts, state: &Arc<AdminState<C>>) -> Res
             };
             match page {
                 Some(page) => json(page),
-                None => text(StatusCode::NOT_FOUND, "it has no objects: only gateways and the controller that leads have\n"),
+                None => text(StatusCode::NOT_FOUND, component.no_objects()),
             }
         }
         (&Method::GET | &Method::HEAD, "/overview") => json(state.overview_line(&selection).await + "\n"),

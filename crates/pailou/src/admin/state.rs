@@ -63,6 +63,10 @@ pub(crate) trait Component: Send + Sync + 'static {
     fn objects(&self, _: &PageQuery) -> Option<String> {
         None
     }
+    /// Reason that it has no routes and objects, a line.
+    fn no_objects(&self) -> String {
+        "it has no objects: only gateways and the controller that leads have\n".to_owned()
+    }
     /// A page of the counters of its limits as JSON; `None` where it has none.
     fn limits(&self, _: &LimitsPage) -> Option<String> {
         None

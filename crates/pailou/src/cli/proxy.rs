@@ -45,7 +45,7 @@ pub(crate) struct ProxyArgs {
     pub(crate) serving: ServingArgs,
 }
 
-fn gateway(text: &str) -> Result<Name, String> {
+pub(super) fn gateway(text: &str) -> Result<Name, String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok(Name::new(namespace, name))

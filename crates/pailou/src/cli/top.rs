@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::ExplainFormat;
+use pailou_snapshot::Name;
+
+use super::{ExplainFormat, proxy::gateway};
 
 /// Flags of `pailou top`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +19,9 @@ pub(crate) struct TopArgs {
     /// File with the admin endpoint's token.
     #[arg(long, value_name = "PATH", env = "PAILOU_ADMIN_TOKEN_FILE")]
     pub(crate) admin_token_file: Option<PathBuf>,
+    /// Only the proxies of this Gateway, where the endpoint is a controller's.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = gateway)]
+    pub(crate) gateway: Option<Name>,
     /// Seconds between two looks, 1 to 60.
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) interval: u64,

@@ -80,7 +80,7 @@ function otherPart(place) {
   replace(place, facts, parts, unknown);
   return (last, points) => {
     const { controller, requests } = last;
-    write(facts, controller ? `${controller.leader ? 'This replica leads' : 'Another replica leads'} · ${count(controller.objects)} objects` : requests ? `${count(requests.active)} under way · ${count(requests.total)} since start` : '');
+    write(facts, controller ? `${controller.leader ? 'This replica leads' : controller.leaderName ? `Replica ${controller.leaderName} leads and has the objects; this one shows the proxies alone` : 'No replica is known to lead'} · ${count(controller.objects)} objects` : requests ? `${count(requests.active)} under way · ${count(requests.total)} since start` : '');
     write(told, controller ? 'Statuses written' : 'Requests by outcome');
     parts[1].hidden = !requests;
     cluster.update(last);

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use pailou_snapshot::Name;
 use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 
@@ -20,6 +21,8 @@ const MAX_ROWS: usize = 200;
 pub(super) struct Source {
     pub(super) admin: SocketAddr,
     pub(super) token: Option<String>,
+    /// The Gateway whose proxies are looked at; those of all where absent.
+    pub(super) gateway: Option<Name>,
 }
 
 /// View that is looked at, and its filter.
@@ -39,7 +42,8 @@ pub(super) struct News {
 impl Source {
     /// The document at a path.
     pub(super) fn get(&self, path: &str) -> io::Result<Value> {
-        let answer = client::get(self.admin, path, self.token.as_deref())?;
+        let path = client::of_gateway(path, self.gateway.as_ref());
+        let answer = client::get(self.admin, &path, self.token.as_deref())?;
         if answer.status == 200 { Ok(serde_json::from_slice(&answer.body)?) } else { Err(answer.refusal()) }
     }
 

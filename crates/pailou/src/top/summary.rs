@@ -55,7 +55,11 @@ pub(super) fn summary(sample: &Overview, rates: &Rates) -> Vec<String> {
         lines.push(format!("picks     {}", picks.join("  ")));
     }
     if let Some(controller) = &sample.controller {
-        let role = if controller.leader { "leads" } else { "does not lead" };
+        let role = match &controller.leader_name {
+            _ if controller.leader => "leads".to_owned(),
+            Some(name) => format!("does not lead, {name} does"),
+            None => "does not lead".to_owned(),
+        };
         let writes: Vec<_> = controller.status_writes.iter().map(|(result, count)| format!("{result} {count}")).collect();
         lines.push(format!("replica   {role}  {} objects  writes of statuses: {}", controller.objects, writes.join("  ")));
     }
