@@ -8,6 +8,7 @@ use pailou_sim::engine::CostModel;
 use pailou_sim::{Config, Fault, FaultKind, Sim};
 use serde_json::{Value, json};
 
+use crate::receipts::receipt;
 use crate::support::{engine, everything_to, pool_of};
 
 const REASON: &str = "x-llm-d-request-dropped-reason";
@@ -81,6 +82,23 @@ async fn batch_work_without_a_response_yet_is_answered_429_and_others_of_its_pri
     assert_eq!((evicted.status.as_u16(), evicted.header(REASON)), (429, "evicted-priority"), "{}", evicted.text());
     assert_eq!(evicted.header("retry-after"), "5");
     assert_eq!(evicted.json()["error"]["type"], "rate_limit_error");
+}
+
+#[tokio::test]
+async fn an_evicted_request_has_a_receipt_that_says_so() {
+    let sim = slow().await;
+    let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
+    list.extend(evicting_pool(&sim, "true"));
+    let gateway = Setup::with(list).args(["--receipts-sample", "0"]).serve().await;
+    let open = Call::chat_stream("qwen", "work through all of this", 5000).header(OBJECTIVE, "batch");
+    let mut batch = open.header("x-request-id", "batch").open(gateway.http()).await;
+    assert_eq!(short().send(gateway.http()).await.status, 200);
+    wait::within("its end", batch.rest()).await;
+    let told = receipt(&gateway, "batch").await;
+    assert_eq!((&told["kept"], &told["flag"], &told["status"]), (&json!("failed"), &json!("SH"), &json!(200)), "{told}");
+    assert!(told["detail"].as_str().unwrap().contains("evicted"), "{told}");
+    assert_eq!((&told["attempts_made"], &told["pick"]["chosen"]), (&json!(1), &told["attempts"][0]["endpoint"]), "{told}");
+    assert!(told["attempts"][0]["first_content"].is_f64() && told["attempts"][0]["flag"] == "SH", "{told}");
 }
 
 #[tokio::test]

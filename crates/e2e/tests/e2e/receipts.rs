@@ -26,7 +26,7 @@ async fn admin(gateway: &Gateway, path: &str) -> Reply {
 }
 
 /// The receipt of a request, once it has ended.
-async fn receipt(gateway: &Gateway, id: &str) -> Value {
+pub(crate) async fn receipt(gateway: &Gateway, id: &str) -> Value {
     let found = async {
         loop {
             let reply = admin(gateway, &format!("/receipts/{id}")).await;
