@@ -1,0 +1,184 @@
+//! Tokens and prompts as `tokenizers` and `transformers` make them: `make_data` asks those, and keeps what they say.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock};
+
+use pailou_tokenizer::{ModelFiles, ModelTokenizer, PromptError, Template, Tokenizer};
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const NAMES: [&str; 7] = ["qwen", "llama3", "gpt-oss", "deepseek", "gpt2", "llama2", "mistral"];
+
+fn data(name: &str) -> Vec<u8> {
+    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)).expect("a file")
+}
+
+fn tokenizer(name: &str) -> Tokenizer {
+    Tokenizer::new(&data(&format!("{name}.json"))).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn parsed<T: for<'a> Deserialize<'a>>(name: &str) -> T {
+    serde_json::from_slice(&data(name)).expect("JSON")
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    tokens: Vec<Vec<u32>>,
+    with_special_tokens: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct Chat {
+    template: String,
+    question: String,
+    prompt: String,
+    tokens: Vec<u32>,
+}
+
+#[test]
+fn texts_have_the_tokens_that_others_find_in_them() {
+    let texts: Vec<String> = parsed("texts.json");
+    let expected: BTreeMap<String, Expected> = parsed("tokens.json");
+    assert_eq!(expected.len(), NAMES.len());
+    for (name, expected) in expected {
+        let tokenizer = tokenizer(&name);
+        for (text, expected) in texts.iter().zip(&expected.tokens) {
+            assert_eq!(tokenizer.tokens(text, false), *expected, "{name}: {text:?}");
+            assert_eq!(tokenizer.tokens(text, false), *expected, "{name} again: {text:?}");
+        }
+        assert_eq!(tokenizer.tokens(&texts[3], true), expected.with_special_tokens, "{name}");
+    }
+}
+
+fn model(template: &str) -> ModelTokenizer {
+    let config = json!({"bos_token": "<|endoftext|>", "eos_token": {"content": "<|im_end|>"}, "model_max_length": 9});
+    let files = ModelFiles {
+        tokenizer: data("qwen.json"),
+        config: Some(config.to_string().into_bytes()),
+        template: Some(data(&format!("{template}.jinja"))),
+    };
+    ModelTokenizer::new(&files).expect("files")
+}
+
+#[test]
+fn chats_have_the_prompts_that_others_make_of_them() {
+    let chats: Vec<Chat> = parsed("chats.json");
+    for Chat { template, question, prompt, tokens } in chats {
+        let model = model(&template);
+        let found = model.tokens(question.as_bytes()).unwrap_or_else(|error| panic!("{template}: {error}"));
+        let expected = tokenizer("qwen").tokens(&prompt, false);
+        assert_eq!(expected, tokens, "{template}: {prompt:?}");
+        assert_eq!(found, tokens, "{template}: {prompt:?}");
+    }
+}
+
+#[test]
+fn requests_for_what_only_the_engine_does_are_left_to_it() {
+    let model = model("chatml");
+    let tokens = |question: Value| model.tokens(question.to_string().as_bytes());
+    let messages = json!([{"role": "user", "content": "a"}]);
+    assert!(tokens(json!({"messages": messages})).is_ok());
+    for (member, value) in
+        [("chat_template", json!("{{ 1 }}")), ("continue_final_message", json!(true)), ("mm_processor_kwargs", json!({}))]
+    {
+        let mut question = json!({"messages": messages});
+        question[member] = value;
+        assert!(matches!(tokens(question), Err(PromptError::Unsupported(_))), "{member}");
+    }
+    let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]);
+    assert!(matches!(tokens(json!({"messages": image})), Err(PromptError::Unsupported(_))));
+    let refused = tokens(json!({"messages": [{"role": "secret words", "content": "a"}]}));
+    let Err(PromptError::Template(reason)) = refused else { panic!("{refused:?}") };
+    assert!(!reason.contains("secret"), "the error quotes no prompt: {reason}");
+    assert!(matches!(tokens(json!({"messages": "x"})), Err(PromptError::Malformed(_))));
+    let bare = ModelTokenizer::new(&ModelFiles { tokenizer: data("qwen.json"), ..ModelFiles::default() }).expect("a tokenizer");
+    assert_eq!(bare.tokens(json!({"messages": messages}).to_string().as_bytes()), Err(PromptError::NoTemplate));
+    assert!(bare.tokens(br#"{"prompt": "a"}"#).is_ok());
+}
+
+#[test]
+fn a_template_ends_at_its_bounds() {
+    let endless = [
+        "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}",
+        "{% set ns = namespace(a='xxxxxxxx') %}{% for i in range(1000) %}{% set ns.a = ns.a + ns.a %}{% endfor %}{{ ns.a }}",
+        "{{ 'x' * 10000000000 }}",
+        "{% for i in range(100000) %}{{ 'x' * 100000 }}{% endfor %}",
+        "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
+        "{% set ns = namespace(a=[]) %}{% for i in range(99) %}{% set ns.a = [ns.a] %}{% endfor %}{{ ns.a | tojson }}",
+        "{{ messages | tojson * 1000000 }}",
+    ];
+    for source in endless {
+        let template = Template::new(source, "chat_template.jinja").unwrap_or_else(|error| panic!("{source}: {error}"));
+        let context = minijinja::context! { messages => vec!["x".repeat(1000); 1000] };
+        assert!(matches!(template.render(context), Err(PromptError::Template(_))), "{source}");
+    }
+    let deep = format!("{}x{}", "{% if 1 %}".repeat(100_000), "{% endif %}".repeat(100_000));
+    assert!(Template::new(&deep, "chat_template.jinja").is_err());
+    let nested = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
+    assert!(Template::new(&nested, "chat_template.jinja").is_err());
+    assert!(Template::new(&"x".repeat(2 << 20), "chat_template.jinja").is_err());
+}
+
+#[test]
+fn what_a_tokenizer_asks_for_beyond_this_is_named() {
+    let whole: Value = parsed("qwen.json");
+    let with = |path: &str, value: Value| {
+        let mut file = whole.clone();
+        *file.pointer_mut(path).expect("a member") = value;
+        Tokenizer::new(file.to_string().as_bytes()).expect_err("it is refused").to_string()
+    };
+    let refused = [
+        ("/model/type", json!("Unigram"), "model.type: Unigram"),
+        (
+            "/normalizer",
+            json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Precompiled"}]}),
+            "normalizers[1].type: Precompiled",
+        ),
+        ("/pre_tokenizer", json!({"type": "BertPreTokenizer"}), "pre_tokenizer.type: BertPreTokenizer"),
+        (
+            "/pre_tokenizer",
+            json!({"type": "Split", "pattern": {"Regex": "(?<=x)y"}, "behavior": "Isolated", "invert": false}),
+            "pre_tokenizer.pattern: (?<=x)y",
+        ),
+        ("/post_processor", json!({"type": "BertProcessing"}), "post_processor.type: BertProcessing"),
+        ("/model/dropout", json!(0.1), "model.dropout"),
+        ("/model/merges", json!(["q zzz"]), "model.merges"),
+    ];
+    for (path, value, expected) in refused {
+        let error = with(path, value);
+        assert!(error.starts_with("tokenizer.json: ") && error.contains(expected), "{error}");
+    }
+    assert!(Tokenizer::new(b"{\"model\":").is_err());
+}
+
+static TOKENIZERS: LazyLock<Vec<(&str, Tokenizer)>> = LazyLock::new(|| NAMES.iter().map(|name| (*name, tokenizer(name))).collect());
+
+proptest! {
+    #[test]
+    fn what_is_remembered_is_what_would_be_found_anew(
+        parts in proptest::collection::vec(
+            prop_oneof![
+                Just("<|im_start|>".to_owned()), Just("<|im_end|>".to_owned()), Just("<s>".to_owned()), Just("<mask>".to_owned()),
+                Just("cat".to_owned()), Just("<|endoftext|>".to_owned()), "[a-z ]{60,90}", "[ \n\t]{0,70}", "\\PC{0,80}", any::<String>(),
+            ],
+            0..24,
+        ),
+        grows in 0_usize..24,
+    ) {
+        for (name, tokenizer) in &*TOKENIZERS {
+            for end in [grows.min(parts.len()), parts.len()] {
+                let text = parts[..end].concat();
+                prop_assert_eq!(tokenizer.tokens(&text, true), tokenizer.tokens_anew(&text, true), "{}", name);
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_question_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), source in any::<String>()) {
+        let _ = model("chatml").tokens(&bytes);
+        let _ = Tokenizer::new(&bytes);
+        if let Ok(template) = Template::new(&source, "chat_template.jinja") {
+            let _ = template.render(minijinja::context! { messages => vec!["a"] });
+        }
+    }
+}
