@@ -36,6 +36,14 @@ pub(crate) enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A model's files given on the command line are of no use.
+    #[error("--tokenizer {}: {source}", path.display())]
+    Tokenizer {
+        /// Their directory.
+        path: PathBuf,
+        /// Why.
+        source: pailou_tokenizer::FileError,
+    },
     /// The picker's configuration file is wrong.
     #[error("{0}")]
     PickerConfiguration(String),

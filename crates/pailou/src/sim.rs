@@ -1,12 +1,13 @@
 //! `pailou sim`: a simulated model server on its own.
 
-use std::{fs, io::Write, path::Path};
+use std::{fs, io::Write, path::Path, sync::Arc};
 
 use pailou_sim::{
     Config, CostModel, EventEncoding, Fault, KvConnector, KvEvents, KvTransfer, MetricsDialect, OffloadLimits, Secret, Sim,
     StartError, Tls,
 };
 use pailou_snapshot::PortKey;
+use pailou_tokenizer::{ModelFiles, ModelTokenizer};
 
 use crate::{
     cli::{Connector, CostArgs, Dialect, Encoding, KvEventsArgs, KvOffloadArgs, KvTransferArgs, Role, SimArgs},
@@ -86,11 +87,17 @@ fn config(args: &SimArgs) -> Result<Config, Error> {
         api_key,
         path_prefix: args.path_prefix.clone(),
         kv_events: kv_events(&args.kv_events),
+        tokenizer: args.tokenizer.as_deref().map(tokenizer).transpose()?,
         kv_offload: kv_offload(&args.kv_offload),
         kv_transfer: kv_transfer(&args.kv_transfer),
         faults: args.faults.iter().map(fault).collect::<Result<_, _>>()?,
         ..Config::default()
     })
+}
+
+fn tokenizer(directory: &Path) -> Result<Arc<ModelTokenizer>, Error> {
+    let read = ModelFiles::read(directory).and_then(|files| ModelTokenizer::new(&files));
+    read.map(Arc::new).map_err(|source| Error::Tokenizer { path: directory.to_owned(), source })
 }
 
 fn kv_events(args: &KvEventsArgs) -> Option<KvEvents> {

@@ -1,7 +1,9 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use pailou_tokenizer::ModelTokenizer;
 use serde::Deserialize;
 
 use crate::engine::{CostModel, Limits, OffloadLimits};
@@ -55,6 +57,9 @@ pub struct Config {
     pub path_prefix: String,
     /// Publish KV events, as vLLM does. All models but adapters are names of one then, for events do not name it.
     pub kv_events: Option<KvEvents>,
+    /// Tokenize prompts of chats and completions by a model's own files, instead of four bytes a token.
+    #[serde(skip)]
+    pub tokenizer: Option<Arc<ModelTokenizer>>,
     /// Keep KV blocks beyond the GPU.
     pub kv_offload: Option<OffloadLimits>,
     /// Prefill and decode apart.
@@ -88,6 +93,7 @@ impl Default for Config {
             api_key: None,
             path_prefix: String::new(),
             kv_events: None,
+            tokenizer: None,
             kv_offload: None,
             kv_transfer: None,
             faults: Vec::new(),

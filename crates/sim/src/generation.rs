@@ -101,6 +101,17 @@ impl Prompt {
         self.hasher.ids(ids);
     }
 
+    /// Appends the prompt of a `POST /tokenize` body by the model's own files. Gives whether there are such.
+    ///
+    /// # Errors
+    /// The body has no prompt that the files give tokens of.
+    pub(crate) fn add_from_files(&mut self, app: &App, question: &[u8]) -> Result<bool, ApiError> {
+        let Some(tokenizer) = &app.config.tokenizer else { return Ok(false) };
+        let tokens = tokenizer.tokens(question).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        self.hasher.ids(&tokens);
+        Ok(true)
+    }
+
     /// The same where another engine has sent the KV cache of so many tokens.
     ///
     /// # Errors

@@ -32,6 +32,9 @@ pub(crate) struct SimArgs {
     /// Prefix of API paths, such as /compatible-mode.
     #[arg(long, value_name = "PATH", default_value = "")]
     pub(crate) path_prefix: String,
+    /// Directory with tokenizer.json, tokenizer_config.json and chat_template.jinja to tokenize chats and completions by; default: 4 bytes a token.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tokenizer: Option<PathBuf>,
     /// Shortest and longest response, in tokens.
     #[arg(long, value_names = ["MIN", "MAX"], num_args = 2, default_values_t = [32, 160])]
     pub(crate) output_tokens: Vec<u32>,

@@ -133,7 +133,9 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
     let transfer = Transfer::begin(app, call).await?;
     let mut prompt = Prompt::new(app, model, request.cache_salt.as_deref());
     let tools = functions(request.tools.as_deref());
-    write_prompt(&mut prompt, &tools, &request.messages, request.add_generation_prompt.unwrap_or(true));
+    if !prompt.add_from_files(app, &call.body)? {
+        write_prompt(&mut prompt, &tools, &request.messages, request.add_generation_prompt.unwrap_or(true));
+    }
     if request.prompt_token_ids.as_ref().is_some_and(|ids| *ids != prompt.clone().into_tokens()) {
         return Err(ApiError::bad_request("`prompt_token_ids` are those of another prompt."));
     }

@@ -72,7 +72,9 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
     };
     let transfer = Transfer::begin(app, call).await?;
     let mut prompt = Prompt::new(app, model, request.cache_salt.as_deref());
-    prompt.text(text);
+    if !prompt.add_from_files(app, json!({ "prompt": text }).to_string().as_bytes())? {
+        prompt.text(text);
+    }
     let streaming = request.stream.unwrap_or(false);
     let wish = Wish {
         max_tokens: Some(request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS)),

@@ -51,10 +51,10 @@ pub(crate) fn tokenize(app: &Arc<App>, call: &Call) -> Reply {
     let request: TokenizeRequest = call.json()?;
     let model = app.model(request.model)?;
     let ids = match (request.prompt, request.messages) {
-        (Some(prompt), None) => tokens_of_text(app, model, &prompt),
+        (Some(prompt), None) => tokens_of_text(app, model, &prompt)?,
         (None, Some(messages)) => {
             let opens_answer = request.add_generation_prompt.unwrap_or(true);
-            tokens_of_chat(app, model, request.tools.as_deref(), &messages, opens_answer)
+            tokens_of_chat(app, model, (call, request.tools.as_deref()), &messages, opens_answer)?
         }
         _ => return Err(ApiError::bad_request("Either `prompt` or `messages` must be given.")),
     };
@@ -70,7 +70,7 @@ pub(crate) fn render_chat(app: &Arc<App>, call: &Call) -> Reply {
     let request: ChatToRender = call.json()?;
     let model = app.model(request.model)?;
     let opens_answer = request.add_generation_prompt.unwrap_or(true);
-    let ids = tokens_of_chat(app, model, request.tools.as_deref(), &request.messages, opens_answer);
+    let ids = tokens_of_chat(app, model, (call, request.tools.as_deref()), &request.messages, opens_answer)?;
     reply_json(&rendered(&ids, request.cache_salt.as_deref()))
 }
 
@@ -79,24 +79,35 @@ pub(crate) fn render_completion(app: &Arc<App>, call: &Call) -> Reply {
     let request: CompletionToRender = call.json()?;
     let model = app.model(request.model)?;
     let texts = request.prompt.texts()?;
-    let prompts = texts.iter().map(|text| rendered(&tokens_of_text(app, model.clone(), text), request.cache_salt.as_deref()));
-    reply_json(&prompts.collect::<Value>())
+    let salt = request.cache_salt.as_deref();
+    let prompts = texts.iter().map(|text| Ok(rendered(&tokens_of_text(app, model.clone(), text)?, salt)));
+    reply_json(&prompts.collect::<Result<Value, ApiError>>()?)
 }
 
 fn rendered(ids: &[u32], cache_salt: Option<&str>) -> Value {
     json!({"token_ids": ids, "features": null, "sampling_params": {}, "cache_salt": cache_salt})
 }
 
-fn tokens_of_text(app: &App, model: Model, text: &str) -> Vec<u32> {
+fn tokens_of_text(app: &App, model: Model, text: &str) -> Result<Vec<u32>, ApiError> {
     let mut prompt = Prompt::readable(app, model);
-    prompt.text(text);
-    prompt.into_tokens()
+    if !prompt.add_from_files(app, json!({ "prompt": text }).to_string().as_bytes())? {
+        prompt.text(text);
+    }
+    Ok(prompt.into_tokens())
 }
 
-fn tokens_of_chat(app: &App, model: Model, tools: Option<&[ChatTool]>, messages: &[Message], opens_answer: bool) -> Vec<u32> {
+fn tokens_of_chat(
+    app: &App,
+    model: Model,
+    (call, tools): (&Call, Option<&[ChatTool]>),
+    messages: &[Message],
+    opens_answer: bool,
+) -> Result<Vec<u32>, ApiError> {
     let mut prompt = Prompt::readable(app, model);
-    write_prompt(&mut prompt, &functions(tools), messages, opens_answer);
-    prompt.into_tokens()
+    if !prompt.add_from_files(app, &call.body)? {
+        write_prompt(&mut prompt, &functions(tools), messages, opens_answer);
+    }
+    Ok(prompt.into_tokens())
 }
 
 /// The text of token ids.
