@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use pailou_extproc::endpoints::Subset;
-use pailou_picker::{EndpointReport, MetricNames, PoolReport, PoolState, Transport};
+use pailou_picker::{EndpointReport, MetricNames, PoolReport, PoolState, TokenSource, Transport};
 use pailou_snapshot::OnePool;
 use pailou_snapshot::Pool;
 use tokio::{runtime::Handle, sync::watch};
@@ -16,6 +16,7 @@ pub struct EndpointPicker {
     current: ArcSwapOption<Current>,
     is_ready: watch::Sender<bool>,
     runtime: Handle,
+    token_source: Option<Arc<dyn TokenSource>>,
     pub(crate) metrics: Metrics,
 }
 
@@ -33,8 +34,15 @@ impl EndpointPicker {
             current: ArcSwapOption::empty(),
             is_ready: watch::Sender::new(false),
             runtime: runtime.clone(),
+            token_source: None,
             metrics: Metrics::new(names),
         }
+    }
+
+    /// The same with tokenizers in this process.
+    #[must_use]
+    pub fn with_token_source(self, token_source: Option<Arc<dyn TokenSource>>) -> Self {
+        Self { token_source, ..self }
     }
 
     /// Sets the pool; `None`: there is none. Endpoints that stay keep their state. `transport` is the way to their metrics; `None` is plain
@@ -45,6 +53,7 @@ impl EndpointPicker {
             let known = self.current.load_full().filter(|current| current.pool.name == pool.name);
             let state = known.map_or_else(|| PoolState::new(pool.clone(), &[], &self.runtime), |current| current.state.clone());
             state.set_transport(transport);
+            state.set_token_source(self.token_source.clone());
             state.update(pool.clone(), &endpoints);
             Arc::new(Current { pool, state, endpoints: endpoints.iter().filter_map(|it| it.address.socket()).collect() })
         });

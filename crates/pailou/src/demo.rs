@@ -55,6 +55,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
             tracing: None,
             model_spans: ModelSpans::default(),
             metric_sink: None,
+            token_source: None,
         };
         let gateway = Standalone::start(
             configuration,

@@ -18,6 +18,7 @@ mod proxy;
 mod serve;
 mod session_key;
 mod sim;
+mod tokenizers;
 mod top;
 
 mod configuration;

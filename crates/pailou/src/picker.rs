@@ -18,6 +18,7 @@ use crate::{
     exit::{Error, ExitOutcome},
     runtime,
     signals::Signals,
+    tokenizers,
 };
 #[cfg(feature = "cluster")]
 use cluster::follow_cluster;
@@ -30,7 +31,8 @@ pub(crate) fn run(args: &PickerArgs) -> Result<ExitOutcome, Error> {
 
 async fn serve(args: &PickerArgs) -> Result<ExitOutcome, Error> {
     let mut signals = Signals::new(None)?;
-    let picker = Arc::new(EndpointPicker::new(&Handle::current(), MetricNameSet::all(&args.metric_names)));
+    let picker = EndpointPicker::new(&Handle::current(), MetricNameSet::all(&args.metric_names));
+    let picker = Arc::new(picker.with_token_source(tokenizers::read(args.tokenizers.as_deref())?));
     let listener = admin::bind(SocketAddr::new(args.bind, args.metrics_port)).await?;
     let server = Server::start(options(args), picker.clone()).await.map_err(not_bound)?;
     let files = match args.files.is_empty() {

@@ -15,7 +15,7 @@ use crate::{
     runtime,
     signals::Signals,
     standalone::Standalone,
-    telemetry_variables,
+    telemetry_variables, tokenizers,
 };
 
 /// Serves until a signal comes.
@@ -80,6 +80,7 @@ pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), 
         tracing,
         model_spans: telemetry_variables::read_model_spans(&variables),
         metric_sink,
+        token_source: tokenizers::read(args.tokenizers.as_deref())?,
     };
     Ok((options, log_file))
 }

@@ -79,8 +79,14 @@ pub(crate) fn figures(exact: &ExactPrefixes) -> Vec<ExactFigure> {
             exact.tokenizer.outcomes().map(|(name, count)| (name, count as f64)).collect(),
         ),
         figure(
+            "pailou_prompt_in_process_tokenizations",
+            "Requests for models whose files are there, by what the tokenizer in this process made of them",
+            Some("result"),
+            counts(&exact.tokenizer.in_process_outcomes().collect::<Vec<_>>()),
+        ),
+        figure(
             "pailou_prompt_token_mismatches",
-            "Prompts of which an engine counted another number of tokens than its tokenizer gave",
+            "Prompts of which an engine counted another number of tokens than a tokenizer gave",
             None,
             one(exact.tokenizer.mismatches() as f64),
         ),

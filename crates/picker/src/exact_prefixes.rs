@@ -63,7 +63,9 @@ pub(crate) async fn prompt_tokens(
     runtime: &Handle,
     question: &TokenQuestion<'_>,
 ) -> Option<PromptTokens> {
-    let mut prompt = exact.tokenizer.tokens(question, runtime, |silent, model| engine(shared, question, (silent, model))).await?;
+    let local = shared.token_source.load().as_ref().and_then(|source| source.0.tokenizer(question.model));
+    let engine = |silent: &SilentEngines, model| engine(shared, question, (silent, model));
+    let mut prompt = exact.tokenizer.tokens(question, runtime, (local, engine)).await?;
     if is_adapter(shared, exact, question.model) {
         prompt.set_adapter(question.model);
     }

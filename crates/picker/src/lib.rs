@@ -11,7 +11,7 @@
 //! - `prefix`: beginnings of prompts that each endpoint's cache probably has; `rendezvous`: endpoints that gateways agree on;
 //! - `scrape`, `metrics`: engines' own figures, in the few names that a pick needs (`scrape/pending`: from a simulator);
 //! - `kv_events`: what engines have cached for certain, by the events they publish;
-//! - `tokens`: tokens of prompts, asked of engines; `speculation`: prompts just sent somewhere; `exact_prefixes`: both and the index, of a pool
+//! - `tokens`: tokens of prompts, computed here or asked of engines; `speculation`: prompts just sent somewhere; `exact_prefixes`: both and the index, of a pool
 //!   that has KV events; `exact_figures`: their metrics;
 //! - `queue`: requests that wait while the pool is saturated;
 //! - `receipt`: reasons for a choice; `preview`: a choice that nothing comes of;
@@ -69,4 +69,4 @@ pub use self::receipt::{Receipt, Scored};
 pub use self::scrape::{Connecting, PendingScrape, Stream, Transport};
 pub use self::state::{EndpointReport, PoolState};
 pub use self::terms::{FAIRNESS_HEADER, OBJECTIVE_HEADERS, TIMEOUT_HEADER, criticality, priority, queue_timeout, target_name};
-pub use self::tokens::{PromptForm, PromptTokens, TokenQuestion};
+pub use self::tokens::{PromptForm, PromptTokenizer, PromptTokens, TokenQuestion, TokenSource, TokenSourceError};

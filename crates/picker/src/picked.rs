@@ -245,7 +245,7 @@ impl Picked {
             let (pool, endpoint, tokens) = (&members.pool.name, &self.endpoint().endpoint.name, asked.count);
             tracing::warn!(
                 %pool, %endpoint, tokens, counted = prompt_tokens,
-                "an engine's tokenizer gives another number of tokens than the engine counts; where this goes on, cached prefixes are estimated"
+                "a tokenizer gives another number of tokens than the engine counts; where this goes on, engines are asked, or cached prefixes estimated"
             );
         }
     }

@@ -1,5 +1,6 @@
 //! State of a pool between requests.
 
+mod exact;
 mod queueing;
 
 use std::{
@@ -17,7 +18,6 @@ use tokio::runtime::Handle;
 use crate::{
     candidates::saturation_of_pool,
     endpoint::{Members, PoolEndpoint},
-    exact_figures::{self, ExactFigure},
     exact_prefixes::{self, ExactPrefixes},
     kv_events::{KvCache, Ranks, Subscribers},
     load::{Load, Tokens},
@@ -30,7 +30,7 @@ use crate::{
     preview,
     receipt::{Receipt, Receipts},
     scrape::{Activity, PendingScrape, Scraper, Transport},
-    tokens::{PromptTokens, TokenQuestion},
+    tokens::TokenSource,
 };
 
 /// State of a pool's endpoints. It scrapes their metrics for as long as it lives.
@@ -49,9 +49,14 @@ pub(crate) struct Shared {
     pub(crate) objectives: ObjectiveCounts,
     /// `None` without KV events.
     pub(crate) exact: ArcSwapOption<ExactPrefixes>,
+    /// Tokenizers in this process, where there are any.
+    pub(crate) token_source: ArcSwapOption<Tokenizers>,
     /// The way to engines' metrics; `None` is plain TCP.
     pub(crate) transport: Mutex<Option<Arc<dyn Transport>>>,
 }
+
+/// Tokenizers in this process: a pointer that is swapped holds no trait object.
+pub(crate) struct Tokenizers(pub(crate) Arc<dyn TokenSource>);
 
 /// Sockets of a pool's KV events, and the index that they fill.
 struct EventSockets<'a> {
@@ -121,6 +126,7 @@ impl PoolState {
             receipts: Receipts::default(),
             objectives: ObjectiveCounts::default(),
             exact: ArcSwapOption::empty(),
+            token_source: ArcSwapOption::empty(),
             transport: Mutex::default(),
         };
         let state = Self { shared: Arc::new(shared), runtime: runtime.clone(), followers: Mutex::default() };
@@ -222,18 +228,6 @@ impl PoolState {
         preview::preview(&self.shared, request, Instant::now())
     }
 
-    /// Whether picks look up prompts' tokens: engines publish KV events, and prefixes count.
-    pub fn wants_tokens(&self) -> bool {
-        self.shared.exact.load().is_some()
-    }
-
-    /// Tokens of a request's prompt, for [`PickRequest::tokens`]: remembered, or asked of an engine within 50 ms. `None`: they are not known, and
-    /// its cached prefix is to be estimated.
-    pub async fn prompt_tokens(&self, question: &TokenQuestion<'_>) -> Option<PromptTokens> {
-        let exact = self.shared.exact.load_full()?;
-        exact_prefixes::prompt_tokens(&self.shared, &exact, &self.runtime, question).await
-    }
-
     /// Reserves a place for a request that another picker sent to the first of these endpoints; the others follow in their
     /// order. `None`: the pool has none of them.
     pub fn hold(&self, endpoints: &[SocketAddr], input_bytes: usize) -> Option<Picked> {
@@ -325,16 +319,6 @@ impl PoolState {
     /// Different blocks of prompts in the prefix index: at most 28,672 for each endpoint.
     pub fn prefix_blocks(&self) -> usize {
         self.shared.members.load().index.len()
-    }
-
-    /// Blocks that the engines have told to be cached: at most as many as the pool's settings say.
-    pub fn kv_blocks(&self) -> u32 {
-        self.shared.exact.load().as_ref().map_or(0, |exact| exact.kv_cache.len())
-    }
-
-    /// Figures of KV events and tokens; none without KV events.
-    pub fn exact_figures(&self) -> Vec<ExactFigure> {
-        self.shared.exact.load().as_ref().map(|exact| exact_figures::figures(exact)).unwrap_or_default()
     }
 
     /// Keeps the receipts of this many recent requests, at most 4,096; none unless it is called.

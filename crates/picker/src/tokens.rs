@@ -1,14 +1,16 @@
 //! Tokens of prompts, as the engines of a pool compute them: what their KV events name.
 //!
-//! The picker has no tokenizer. It asks an engine of the pool (`POST /tokenize`, by connections as those for metrics), remembers the
-//! answer, and asks no more for a while where engines do not answer or answer wrong. A request waits for 50 ms at most, and not at all where
+//! A tokenizer in this process gives them where the model's files are there (`in_process`). Otherwise the picker asks an engine of the pool
+//! (`POST /tokenize`, by connections as those for metrics), remembers the answer, and asks no more for a while where engines do not answer or answer wrong. A request waits for 50 ms at most, and not at all where
 //! all answers come later than that; without tokens its cached prefixes are estimated. Requests with one prompt share a question.
 
 mod answer_cache;
 mod asking;
 mod client;
 mod doubt;
+mod in_process;
 mod lateness;
+mod outcome;
 mod question_keys;
 mod silent;
 mod stand_back;
@@ -31,12 +33,14 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, time::timeout};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub(crate) use self::silent::SilentEngines;
+pub use self::in_process::{PromptTokenizer, TokenSource, TokenSourceError};
 use self::{
     asking::{Ask, Asking, Urgency},
     doubt::Doubts,
+    in_process::{InProcess, InProcessOutcome},
     question_keys::QuestionKeys,
 };
+pub(crate) use self::{outcome::TokensOutcome, silent::SilentEngines};
 use crate::scrape::Transport;
 
 /// How long a request waits for its tokens.
@@ -45,6 +49,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 20_000 }
 const MAX_QUESTION_BYTES: usize = 8 << 20;
 /// Longest `cache_salt`, in bytes: it is kept with the tokens.
 const MAX_SALT_BYTES: usize = 1 << 10;
+/// Part of the keys of prompts and models whose tokens this process has computed: they are doubted apart from engines' answers.
+const IN_PROCESS_KEY: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A request's prompt, for the question about its tokens.
 #[derive(Clone, Copy, Debug, Default)]
@@ -163,81 +169,13 @@ impl PromptTokens {
     }
 }
 
-/// Ways to come to a prompt's tokens, or to none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TokensOutcome {
-    /// From an earlier answer.
-    Remembered,
-    /// Those of an earlier turn of the conversation; an engine is asked for the present one meanwhile.
-    Continued,
-    /// An engine answered in time.
-    Answered,
-    /// The request gave them.
-    Given,
-    /// The prompt is of a form or an API that the tokenizer does not take, or it or its salt is too long.
-    Unsupported,
-    /// One endpoint at most may serve the request: there is nothing to choose by tokens.
-    Unneeded,
-    /// No answer within 50 ms.
-    Timeout,
-    /// No connection, or one that broke.
-    Unreachable,
-    /// An answer of another status than 200.
-    Status,
-    /// An answer that is none.
-    Malformed,
-    /// Too many questions are under way.
-    Busy,
-    /// Nothing is asked after failures in a row, or awaited after late answers in a row.
-    StandingBack,
-    /// Answers for this model did not agree with the engine's own count.
-    Doubted,
-}
-
-impl TokensOutcome {
-    /// All.
-    pub(crate) const ALL: [Self; 13] = [
-        Self::Remembered,
-        Self::Continued,
-        Self::Answered,
-        Self::Given,
-        Self::Unsupported,
-        Self::Unneeded,
-        Self::Timeout,
-        Self::Unreachable,
-        Self::Status,
-        Self::Malformed,
-        Self::Busy,
-        Self::StandingBack,
-        Self::Doubted,
-    ];
-
-    /// Its name in metrics.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Remembered => "remembered",
-            Self::Continued => "continued",
-            Self::Answered => "answered",
-            Self::Given => "given",
-            Self::Unsupported => "unsupported",
-            Self::Unneeded => "unneeded",
-            Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Status => "status",
-            Self::Malformed => "malformed",
-            Self::Busy => "busy",
-            Self::StandingBack => "standing_back",
-            Self::Doubted => "doubted",
-        }
-    }
-}
-
 /// Tokens of a pool's prompts.
 pub(crate) struct Tokenizer {
     /// Of all keys here: clients choose what they stand for.
     seed: u64,
     asking: Arc<Asking>,
     doubts: Mutex<Doubts>,
+    in_process: InProcess,
     outcomes: [AtomicU64; TokensOutcome::ALL.len()],
     mismatches: AtomicU64,
     is_mismatch_reported: AtomicBool,
@@ -256,6 +194,7 @@ impl Default for Tokenizer {
             seed: fastrand::u64(..),
             asking: Arc::default(),
             doubts: Mutex::default(),
+            in_process: InProcess::default(),
             outcomes: std::array::from_fn(|_| AtomicU64::new(0)),
             mismatches: AtomicU64::new(0),
             is_mismatch_reported: AtomicBool::new(false),
@@ -269,9 +208,9 @@ impl Tokenizer {
         &self,
         question: &TokenQuestion<'_>,
         runtime: &Handle,
-        engine: impl FnOnce(&SilentEngines, u64) -> Result<Engine, TokensOutcome>,
+        (local, engine): (Option<Arc<dyn PromptTokenizer>>, impl Fn(&SilentEngines, u64) -> Result<Engine, TokensOutcome>),
     ) -> Option<PromptTokens> {
-        let found = self.find(question, runtime, engine).await;
+        let found = self.find(question, runtime, (local, engine)).await;
         let outcome = found.as_ref().map_or_else(|outcome| *outcome, |found| found.outcome);
         self.outcomes[outcome as usize].fetch_add(1, Relaxed);
         let Found { tokens, part, source, .. } = found.ok()?;
@@ -284,7 +223,7 @@ impl Tokenizer {
         &self,
         question: &TokenQuestion<'_>,
         runtime: &Handle,
-        engine: impl FnOnce(&SilentEngines, u64) -> Result<Engine, TokensOutcome>,
+        (local, engine): (Option<Arc<dyn PromptTokenizer>>, impl Fn(&SilentEngines, u64) -> Result<Engine, TokensOutcome>),
     ) -> Result<Found, TokensOutcome> {
         if question.cache_salt.is_some_and(|salt| salt.len() > MAX_SALT_BYTES) {
             return Err(TokensOutcome::Unsupported);
@@ -301,8 +240,13 @@ impl Tokenizer {
         }
         let keys = QuestionKeys::new(self.seed, pieces, message_ends);
         let source = Source { question: keys.whole, model: self.key_of_model(question.model) ^ u64::from(is_converted) };
-        let now = Instant::now();
-        if self.doubts.lock().is_doubted(source.model, now) {
+        if let Some(local) = local {
+            engine(&SilentEngines::default(), source.model)?;
+            if let Some(found) = self.compute(local, pieces, source, runtime).await? {
+                return Ok(found);
+            }
+        }
+        if self.doubts.lock().is_doubted(source.model, Instant::now()) {
             return Err(TokensOutcome::Doubted);
         }
         let (whole, earlier) = {
@@ -336,6 +280,23 @@ impl Tokenizer {
         Ok(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Answered })
     }
 
+    /// Tokens that this process computes; `None`: an engine is to be asked.
+    async fn compute(
+        &self,
+        local: Arc<dyn PromptTokenizer>,
+        pieces: &[Cow<'_, [u8]>],
+        Source { question, model }: Source,
+        runtime: &Handle,
+    ) -> Result<Option<Found>, TokensOutcome> {
+        let source = Source { question: question ^ u128::from(IN_PROCESS_KEY), model: model ^ IN_PROCESS_KEY };
+        if self.doubts.lock().is_doubted(source.model, Instant::now()) {
+            self.in_process.count(InProcessOutcome::Doubted);
+            return Ok(None);
+        }
+        let tokens = self.in_process.tokens(local, pieces, runtime).await?;
+        Ok(tokens.map(|tokens| Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Computed }))
+    }
+
     fn key_of_model(&self, model: &str) -> u64 {
         xxh3_64_with_seed(model.as_bytes(), self.seed)
     }
@@ -356,6 +317,11 @@ impl Tokenizer {
     /// Requests by the way in which their tokens were found, or by the reason why they were not.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         TokensOutcome::ALL.into_iter().map(|outcome| (outcome.name(), self.outcomes[outcome as usize].load(Relaxed)))
+    }
+
+    /// Requests for models whose files are there, by what came of those.
+    pub(crate) fn in_process_outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.in_process.outcomes()
     }
 
     /// Answers that did not agree with the engine's own count of a prompt.

@@ -17,7 +17,7 @@ use crate::{
 
 /// Resources of work apart from requests, with the checks of this module.
 pub fn background(tasks: Handle, dns: Dns) -> Background {
-    Background { tasks, dns, start_check, local_backends: LocalAddresses::Allowed }
+    Background { tasks, dns, start_check, local_backends: LocalAddresses::Allowed, token_source: None }
 }
 
 fn start_check(

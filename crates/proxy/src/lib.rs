@@ -128,7 +128,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use pailou_limits::{CounterQuery, CounterView, Counters};
-use pailou_picker::MetricNames;
+use pailou_picker::{MetricNames, TokenSource};
 use pailou_snapshot::{Address, Endpoints, MetricSink, PortKey, RouteName, Snapshot, Tracing};
 use pailou_store::SharedLimits;
 use parking_lot::Mutex;
@@ -193,6 +193,8 @@ pub struct Options {
     pub model_spans: ModelSpans,
     /// A collector of metrics beside those that Gateways name.
     pub metric_sink: Option<MetricSink>,
+    /// Tokenizers in this process, for pools that look up prompts' tokens.
+    pub token_source: Option<Arc<dyn TokenSource>>,
 }
 
 /// Names that endpoints have.
@@ -257,6 +259,7 @@ impl Proxy {
             context.metric_exporters.start(settings, &registry, &tasks, start);
         }
         let background = health::background(tasks.clone(), dns).limited_to(options.local_backends);
+        let background = background.with_token_source(options.token_source);
         let (applying, draining) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { context, server, workers, registry, background, applying, tasks, draining })
     }

@@ -141,7 +141,11 @@ fn pool(
     let ClusterKind::Pool(pool) = &settings.kind else { return None };
     let key = &settings.key.endpoints;
     let new = || {
-        let state = previous.get(key).cloned().unwrap_or_else(|| PoolState::new(Arc::clone(pool), &[], &background.tasks));
+        let state = previous.get(key).cloned().unwrap_or_else(|| {
+            let state = PoolState::new(Arc::clone(pool), &[], &background.tasks);
+            state.set_token_source(background.token_source.clone());
+            state
+        });
         // Of a pool's clusters the first decides: they differ in the Gateway's client certificate at most.
         if state.transport_identity() != MetricsTransport::identity_of(&settings.tls) {
             state.set_transport(MetricsTransport::of(&settings.tls));

@@ -40,6 +40,7 @@ mod streams;
 mod succession;
 mod support;
 mod token_limits;
+mod tokenizers;
 mod top;
 mod trace_contents;
 mod trace_settings;

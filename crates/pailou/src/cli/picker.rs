@@ -71,6 +71,11 @@ pub(crate) struct PickerArgs {
     /// Further names of metrics, for dashboards and autoscalers that read those; comma-separated or repeated.
     #[arg(long, value_name = "SET", value_enum, value_delimiter = ',', env = "PAILOU_METRIC_NAMES")]
     pub(crate) metric_names: Vec<MetricNameSet>,
+    /// Directory with a directory for each model, which has the model's tokenizer.json, tokenizer_config.json and chat_template.jinja.
+    ///
+    /// Prompts for these models are tokenized in this process, where pools have KV events. Names of models may have a slash. Read once, at the start.
+    #[arg(long, value_name = "PATH", env = "PAILOU_TOKENIZERS")]
+    pub(crate) tokenizers: Option<PathBuf>,
     /// llm-d's EndpointPickerConfig: scorers and weights, queues, ports of KV events. Read once, at the start; goes before the pool's annotation.
     #[arg(long, value_name = "PATH", env = "PAILOU_CONFIG_FILE", conflicts_with = "config_text")]
     pub(crate) config_file: Option<PathBuf>,

@@ -49,6 +49,11 @@ pub(crate) struct ServingArgs {
     /// Further names of metrics, for dashboards and autoscalers that read those; comma-separated or repeated.
     #[arg(long, value_name = "SET", value_enum, value_delimiter = ',', env = "PAILOU_METRIC_NAMES")]
     pub(crate) metric_names: Vec<MetricNameSet>,
+    /// Directory with a directory for each model, which has the model's tokenizer.json, tokenizer_config.json and chat_template.jinja.
+    ///
+    /// Prompts for these models are tokenized in this process, where pools have KV events. Names of models may have a slash. Read once, at the start.
+    #[arg(long, value_name = "PATH", env = "PAILOU_TOKENIZERS")]
+    pub(crate) tokenizers: Option<PathBuf>,
     /// Send the response flag in the header x-pailou-response-flag when the gateway answers itself.
     #[arg(long, env = "PAILOU_RESPONSE_FLAGS")]
     pub(crate) response_flags: bool,

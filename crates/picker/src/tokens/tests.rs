@@ -1,5 +1,7 @@
 //! Questions to a server that a test drives.
 
+mod in_process;
+
 use std::{borrow::Cow, net::Ipv4Addr};
 
 use pailou_snapshot::{Address, Endpoint, EndpointRole, KvEvents, Pool, RoutingStrategy};

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use pailou_picker::TokenSource;
 use pailou_snapshot::ActiveCheck;
 use tokio::{runtime::Handle, task::AbortHandle};
 
@@ -25,12 +26,19 @@ pub struct Background {
     pub(crate) start_check: StartCheck,
     /// Whether endpoints of its clusters may be the machine itself.
     pub(crate) local_backends: LocalAddresses,
+    /// Tokenizers in this process, for pools that look up prompts' tokens.
+    pub(crate) token_source: Option<Arc<dyn TokenSource>>,
 }
 
 impl Background {
     /// The same for clusters whose endpoints may, or must not, be the machine itself.
     pub(crate) fn limited_to(self, local_backends: LocalAddresses) -> Self {
         Self { local_backends, ..self }
+    }
+
+    /// The same with tokenizers in this process.
+    pub(crate) fn with_token_source(self, token_source: Option<Arc<dyn TokenSource>>) -> Self {
+        Self { token_source, ..self }
     }
 }
 

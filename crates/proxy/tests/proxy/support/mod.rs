@@ -42,5 +42,6 @@ pub(crate) fn options(workers: usize, access_log: Sink) -> Options {
         tracing: None,
         model_spans: ModelSpans::default(),
         metric_sink: None,
+        token_source: None,
     }
 }
