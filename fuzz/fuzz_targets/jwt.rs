@@ -28,7 +28,7 @@ static SETTINGS: LazyLock<JwtAuth> = LazyLock::new(|| {
             prefix: "".into(),
             is_prefix_required: true,
         }],
-        claim_headers: Vec::new(),
+        claim_headers: Default::default(),
         recompute_route: false,
         keys: KeySource::Local(Arc::new(JwkSet::parse(KEYS).expect("a set of keys"))),
     };

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use http::HeaderValue;
 use serde_json::{Map, Value};
+
+use crate::{ClaimToHeader, claim_headers::KeptHeaders};
 
 /// Claims of one token.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +23,7 @@ pub struct Claims {
     pub(crate) not_before: Option<i64>,
     /// `iat`, seconds since 1970.
     pub(crate) issued_at: Option<i64>,
+    pub(crate) kept_headers: KeptHeaders,
 }
 
 /// A registered claim of the wrong type.
@@ -48,7 +52,8 @@ impl Claims {
         let scopes = ["scope", "scp"].iter().filter_map(|name| payload.get(*name)).flat_map(words).map(Into::into).collect();
         let issuer = payload.get("iss").and_then(Value::as_str).map(Into::into);
         let audiences = payload.get("aud").into_iter().flat_map(texts).map(Into::into).collect();
-        Ok(Self { payload: Arc::new(Value::Object(payload)), issuer, audiences, scopes, expires, not_before, issued_at })
+        let (payload, kept_headers) = (Arc::new(Value::Object(payload)), KeptHeaders::default());
+        Ok(Self { payload, issuer, audiences, scopes, expires, not_before, issued_at, kept_headers })
     }
 
     /// The whole payload.
@@ -71,6 +76,12 @@ impl Claims {
         self.scopes.iter().any(|it| **it == *scope)
     }
 
+    /// The values of these headers, in their order; none where a claim is not there, or cannot stand in a header.
+    pub(crate) fn headers(&self, headers: &Arc<[ClaimToHeader]>) -> Cow<'_, [Option<HeaderValue>]> {
+        let value = |header: &ClaimToHeader| self.find(&header.claim).and_then(as_header);
+        self.kept_headers.of(headers, |header| value(header).and_then(|value| HeaderValue::from_str(&value).ok()))
+    }
+
     /// The claim at a path of members.
     pub fn find(&self, path: &[Box<str>]) -> Option<&Value> {
         path.iter().try_fold(&*self.payload, |value, name| value.get(&**name))
@@ -78,7 +89,7 @@ impl Claims {
 }
 
 /// A claim as the value of a header: texts as they are, numbers, booleans. Others have no such form.
-pub(crate) fn as_header(value: &Value) -> Option<Cow<'_, str>> {
+fn as_header(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
         Value::Number(number) => Some(Cow::Owned(number.to_string())),

@@ -2,15 +2,12 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use ring::digest::{Context, SHA256};
 use smallvec::SmallVec;
 
 use crate::{
-    Claims, CredentialSource, Denial, JwkSet, JwtError, TokenCache,
-    claims::{self, WrongType},
-    denial::realm,
-    jws::Token,
+    ClaimToHeader, Claims, CredentialSource, Denial, JwkSet, JwtError, TokenCache, claims::WrongType, denial::realm, jws::Token,
 };
 
 /// Seconds by which clocks may differ: Envoy's.
@@ -46,7 +43,7 @@ pub struct JwtProvider {
     /// Parts of the head that a token may stand in. Each token there has to be valid.
     pub sources: Vec<CredentialSource>,
     /// Headers for the backend.
-    pub claim_headers: Vec<ClaimToHeader>,
+    pub claim_headers: Arc<[ClaimToHeader]>,
     /// The route is chosen again with those headers.
     pub recompute_route: bool,
     /// Keys.
@@ -60,15 +57,6 @@ pub struct TokenChecks {
     pub issuer: Option<Box<str>>,
     /// One of these is in `aud`; not compared if empty.
     pub audiences: Vec<Box<str>>,
-}
-
-/// A header that the backend gets a claim in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClaimToHeader {
-    /// Name of the header. The client's own is removed.
-    pub header: HeaderName,
-    /// Path of members to the claim.
-    pub claim: Vec<Box<str>>,
 }
 
 /// Source of keys.
@@ -167,14 +155,17 @@ impl JwtAuth {
         // One token makes the headers: two that are joined would be an identity that nobody has.
         let first = tokens.claims.first();
         let others = self.providers.iter().filter(|provider| !first.is_some_and(|(first, _)| Arc::ptr_eq(first, provider)));
-        for header in others.flat_map(|provider| &provider.claim_headers) {
+        for header in others.flat_map(|provider| &*provider.claim_headers) {
             headers.remove(&header.header);
         }
         let Some((provider, claims)) = first else { return };
-        for (at, ClaimToHeader { header, claim }) in provider.claim_headers.iter().enumerate() {
-            let value = claims.find(claim).and_then(claims::as_header);
-            match value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                Some(value) => drop(headers.insert(header, value)),
+        if provider.claim_headers.is_empty() {
+            return;
+        }
+        let values = claims.headers(&provider.claim_headers);
+        for (at, (ClaimToHeader { header, .. }, value)) in provider.claim_headers.iter().zip(&*values).enumerate() {
+            match value {
+                Some(value) => drop(headers.insert(header, value.clone())),
                 // A value that an earlier claim has set stays.
                 None if provider.claim_headers[..at].iter().any(|earlier| earlier.header == *header) => {}
                 None => drop(headers.remove(header)),

@@ -8,6 +8,7 @@ mod api_key;
 mod authorization;
 mod basic;
 mod cidr;
+mod claim_headers;
 mod claims;
 mod condition;
 mod cookie;
@@ -35,6 +36,7 @@ pub use authorization::{
 };
 pub use basic::{BasicAuth, ExpensiveCheck, HtpasswdError, PasswordCheck, Users};
 pub use cidr::{Cidr, CidrError};
+pub use claim_headers::ClaimToHeader;
 pub use claims::Claims;
 pub use condition::{Attribute, Attributes, Condition, ConditionError};
 pub use cookie::cookies;
@@ -44,9 +46,7 @@ pub use denial::Denial;
 pub use expression::{Expression, ExpressionError, IntegerError, Variable};
 pub use geo::{AnonymousRule, AnonymousSigns, GeoLocation, GeoNeeds, GeoRule};
 pub use jwk::{JwkError, JwkSet, JwkSetError};
-pub use jwt::{
-    ClaimToHeader, DocumentId, JwtAuth, JwtContext, JwtProvider, JwtRequirement, KeySource, Keys, TokenChecks, VerifiedTokens,
-};
+pub use jwt::{DocumentId, JwtAuth, JwtContext, JwtProvider, JwtRequirement, KeySource, Keys, TokenChecks, VerifiedTokens};
 pub use jwt_error::JwtError;
 pub use metadata::Metadata;
 pub use new_key::{KEY_PREFIX, key_hash, new_key};

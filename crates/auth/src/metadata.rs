@@ -18,8 +18,15 @@ type Entry = (&'static str, Arc<str>, Arc<Value>);
 impl Metadata {
     /// Adds a value. A later value of the same namespace and key replaces the earlier one.
     pub fn insert(&mut self, namespace: &'static str, key: Arc<str>, value: Arc<Value>) {
-        self.entries.retain(|(other, name, _)| *other != namespace || *name != key);
+        if !self.entries.is_empty() {
+            self.entries.retain(|(other, name, _)| *other != namespace || *name != key);
+        }
         self.entries.push((namespace, key, value));
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Adds all values of another. They replace earlier ones of the same namespace and key.

@@ -13,7 +13,8 @@ use crate::{Claims, jwk::JwkSet};
 
 /// Most tokens that are remembered.
 const MAX_TOKENS: usize = 4096;
-/// Bytes of the longest token that is remembered, so that all of a worker's have 16 MiB at most. Longer ones are verified at each use.
+/// Bytes of the longest token that is remembered, so that all of a worker's have 16 MiB at most, and 4 MiB of headers
+/// that are kept with their claims. Longer ones are verified at each use.
 const MAX_TOKEN: usize = 4096;
 
 /// Claims by their token and the set of keys that verified it. Issuer, audience and times are compared at each use. A worker has one of its

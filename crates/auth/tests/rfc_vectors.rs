@@ -24,7 +24,7 @@ fn provider(keys: &Value, checks: TokenChecks) -> Arc<JwtProvider> {
         name: "idp".into(),
         checks,
         sources: vec![CredentialSource::Header { name: header::AUTHORIZATION, prefix: "Bearer ".into(), is_prefix_required: true }],
-        claim_headers: Vec::new(),
+        claim_headers: Arc::default(),
         recompute_route: false,
         keys: KeySource::Local(Arc::new(JwkSet::parse(keys.to_string().as_bytes()).unwrap())),
     })

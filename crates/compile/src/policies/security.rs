@@ -389,7 +389,7 @@ fn read(
     let oidc = oidc.transpose()?.map(Arc::new);
     identity_headers.extend(oidc.iter().filter_map(|oidc| oidc.identity_header()));
     if let Some(settings) = tokens {
-        let claims = settings.providers.iter().flat_map(|provider| &provider.claim_headers);
+        let claims = settings.providers.iter().flat_map(|provider| &*provider.claim_headers);
         identity_headers.extend(claims.map(|it| it.header.clone()));
         filters.push(HttpFilter::Jwt(Arc::new(settings)));
     }
