@@ -1,8 +1,8 @@
 //! Counters that a rate limit service keeps, and says of what is left.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
-use crate::{Admission, Charge, Counters, Reservation, counters::Rate};
+use crate::{Admission, Charge, Counters, Reservation};
 
 impl Counters {
     /// Admits a request that the service has charged, and of whose counter it says how much is left. Room is held here for the response:
@@ -10,13 +10,13 @@ impl Counters {
     ///
     /// The rest is the service's word. Where nothing is held it has consented already: one client alone sees what the service does.
     pub fn admit_counted_elsewhere(self: &Arc<Self>, now: u64, charge: &Charge, remaining: u64) -> Admission {
-        let admitted = self.charge(now, charge, |counter, _, _| {
+        let Ok(admission) = self.charge(now, charge, |counter, _, _| {
             counter.lease = None;
             counter.turn(now, charge.window);
             counter.spent = charge.limit.saturating_sub(remaining);
-            Ok(counter.left().max(u64::from(counter.held == 0)))
+            Ok::<_, Infallible>(counter.left().max(u64::from(counter.held == 0)))
         });
-        admitted.unwrap_or_else(|_| Admission::Refused(Rate::none(charge)))
+        admission
     }
 }
 

@@ -1,6 +1,9 @@
 //! Counters in memory.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use arc_swap::ArcSwapOption;
 use hashbrown::HashMap;
@@ -117,13 +120,6 @@ pub struct Rate {
     pub reset: u64,
 }
 
-impl Rate {
-    /// Nothing left.
-    pub(crate) fn none(charge: &Charge) -> Self {
-        Self { limit: charge.limit, seconds: charge.window.seconds, remaining: 0, reset: 1 }
-    }
-}
-
 impl Default for Counters {
     fn default() -> Self {
         Self {
@@ -160,16 +156,20 @@ impl Counters {
     }
 
     fn admit_alone(self: &Arc<Self>, now: u64, charge: &Charge, sharing: Option<&Sharing>) -> Admission {
-        let now = sharing.map_or(now, |sharing| sharing.time(now));
-        self.charge(now, charge, |counter, _, _| match sharing {
-            None => {
-                counter.lease = None;
-                counter.turn(now, charge.window);
-                Ok(counter.left())
-            }
-            Some(sharing) => Ok(counter.alone(now, charge.window, sharing.replicas())),
-        })
-        .unwrap_or_else(|_| Admission::Refused(Rate::none(charge)))
+        let Some(sharing) = sharing else { return self.admit_unshared(now, charge) };
+        let now = sharing.time(now);
+        let Ok(admission) =
+            self.charge(now, charge, |counter, _, _| Ok::<_, Infallible>(counter.alone(now, charge.window, sharing.replicas())));
+        admission
+    }
+
+    fn admit_unshared(self: &Arc<Self>, now: u64, charge: &Charge) -> Admission {
+        let Ok(admission) = self.charge(now, charge, |counter, _, _| {
+            counter.lease = None;
+            counter.turn(now, charge.window);
+            Ok::<_, Infallible>(counter.left())
+        });
+        admission
     }
 
     /// The same, but only where a counter that replicas share has a lease.
@@ -178,6 +178,9 @@ impl Counters {
     /// It has none, or too little is left of it. The store is asked for more; the caller comes again when it has answered.
     pub fn admit_leased(self: &Arc<Self>, now: u64, charge: &Charge) -> Result<Admission, Unleased> {
         let sharing = self.sharing_of(charge.window.kind);
+        if sharing.is_none() {
+            return Ok(self.admit_unshared(now, charge));
+        }
         // A limit that refuses nothing waits for nothing.
         let Some(sharing) = sharing.as_deref().filter(|_| !charge.is_shadow && charge.limit > 0) else {
             return Ok(self.admit_alone(now, charge, sharing.as_deref()));
@@ -209,12 +212,12 @@ impl Counters {
         admission
     }
 
-    pub(crate) fn charge(
+    pub(crate) fn charge<E>(
         self: &Arc<Self>,
         now: u64,
         charge: &Charge,
-        room: impl FnOnce(&mut Counter, RuleKey, Demand) -> Result<u64, Unleased>,
-    ) -> Result<Admission, Unleased> {
+        room: impl FnOnce(&mut Counter, RuleKey, Demand) -> Result<u64, E>,
+    ) -> Result<Admission, E> {
         let key = charge.rule_key();
         let mut shard = self.shard(key).lock();
         let charge_by = |rule: &mut RuleCounters| rule.charge(now, charge, |counter, demand| room(counter, key, demand));

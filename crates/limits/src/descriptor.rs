@@ -24,9 +24,18 @@ impl Descriptor {
     }
 
     fn add(&mut self, value: &[u8]) {
-        self.bytes.reserve(2 + value.len());
         // At most MAX_VALUE.
-        self.bytes.extend_from_slice(&(value.len() as u16).to_be_bytes());
+        let length = (value.len() as u16).to_be_bytes();
+        let (mut place, end) = ([0; IN_PLACE], length.len() + value.len());
+        if self.bytes.is_empty() && end <= IN_PLACE {
+            // Most have one short value: it is put in place at once.
+            place[..length.len()].copy_from_slice(&length);
+            place[length.len()..end].copy_from_slice(value);
+            self.bytes = SmallVec::from_buf_and_len(place, end);
+            return;
+        }
+        self.bytes.reserve(end);
+        self.bytes.extend_from_slice(&length);
         self.bytes.extend_from_slice(value);
     }
 

@@ -8,7 +8,6 @@ use crate::{
     Descriptor, Window, WindowKind,
     counters::{Charge, ExpectedCost, Rate},
     lease::{Demand, Lease},
-    sharing::Unleased,
     typical::Typical,
 };
 
@@ -59,12 +58,12 @@ impl RuleCounters {
     }
 
     /// Charges the counter that a charge is for; the inner error is the state of one without room.
-    pub(crate) fn charge(
+    pub(crate) fn charge<E>(
         &mut self,
         now: u64,
         charge: &Charge,
-        room: impl FnOnce(&mut Counter, Demand) -> Result<u64, Unleased>,
-    ) -> Result<Result<Charged, Rate>, Unleased> {
+        room: impl FnOnce(&mut Counter, Demand) -> Result<u64, E>,
+    ) -> Result<Result<Charged, Rate>, E> {
         let expected = charge.expected.map(|expected| match expected {
             ExpectedCost::Known(cost) => cost.max(1),
             ExpectedCost::Learned(least) => self.typical.get().max(least).max(1),
@@ -121,13 +120,13 @@ impl Counter {
     }
 
     /// Charges it; the inner error is its state where there is no room.
-    fn charge(
+    fn charge<E>(
         &mut self,
         now: u64,
         charge: &Charge,
         expected: Option<u64>,
-        room: impl FnOnce(&mut Self, Demand) -> Result<u64, Unleased>,
-    ) -> Result<Result<Charged, Rate>, Unleased> {
+        room: impl FnOnce(&mut Self, Demand) -> Result<u64, E>,
+    ) -> Result<Result<Charged, Rate>, E> {
         self.limit = charge.limit;
         let least = charge.cost.max(1);
         let demand = Demand { least, all: charge.cost.saturating_add(expected.unwrap_or(0)).max(least) };
