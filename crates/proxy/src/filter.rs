@@ -18,6 +18,7 @@ mod fault;
 mod limit_target;
 mod oidc;
 mod passed;
+mod passing;
 mod rate_limit;
 mod rate_limit_service;
 mod response_override;
@@ -31,7 +32,7 @@ use http::{HeaderValue, Response, header};
 use pailou_auth::Condition;
 use pailou_envoy_proto::ext_proc::HeaderMutation;
 use pailou_limits::Counters;
-use pailou_snapshot::{Body, Filters, HttpFilter, Rule};
+use pailou_snapshot::{AuthorizationFilter, Body, Filters, HttpFilter, Rule};
 use parking_lot::Mutex;
 
 use crate::{
@@ -53,6 +54,7 @@ pub(crate) use client_place::ClientPlace;
 pub(crate) use consultation::{Consultation, consult_guards, have_same_guards};
 use oidc::OidcState;
 use passed::PassedFilters;
+use passing::pass;
 use rate_limit::LimitState;
 pub(crate) use rate_limit::{BackendRequest, charge_backend};
 pub(crate) use stage::{Matched, Passage, Stage};
@@ -168,6 +170,22 @@ impl FilterState {
         self.limits.refund(counters);
     }
 
+    /// Notes that the request has passed a filter, which has found this. Gives back whether the route is to be chosen again.
+    fn note_passed(&mut self, filter: &HttpFilter, identity: Identity, may_rematch: bool) -> bool {
+        if may_rematch {
+            self.passed.push(filter, identity.clone());
+        }
+        self.identity.add(identity);
+        may_rematch && self.takes_route()
+    }
+
+    /// Forgets the rule where a refusal by these rules hides the model.
+    fn hide_model(&mut self, rules: &AuthorizationFilter, error: &Error) {
+        if authorization::hides_model(rules, error) {
+            self.leave_rule();
+        }
+    }
+
     /// Forgets the rule, so that the response is as one of a request that met none.
     fn leave_rule(&mut self) {
         self.rule = None;
@@ -227,8 +245,7 @@ pub(crate) async fn request_to_listener(
     if filters.is_empty() {
         return Ok(Passage::Continue(input));
     }
-    // Most requests pass none, and would carry the room that the steps need.
-    Box::pin(pass(filters, stage, head, input, state)).await
+    pass(filters, stage, head, input, state).await
 }
 
 /// Passes a request through its rule's filters, in order.
@@ -248,84 +265,15 @@ pub(crate) async fn request_to_rule(
     let by_rule = rule.policy.timeouts.request.map(|limit| stage.started + limit);
     let deadline = stage.deadline.into_iter().chain(by_rule).min();
     let stage = &Stage { deadline, ..*stage };
-    state.identity = state.passed.identity(&rule.filters.http);
+    if !state.passed.is_empty() || !state.identity.is_empty() {
+        state.identity = state.passed.identity(&rule.filters.http);
+    }
     state.enter(rule, head, stage);
-    Ok(match Box::pin(pass(&rule.filters.http, stage, head, input, state)).await? {
+    Ok(match pass(&rule.filters.http, stage, head, input, state).await? {
         Passage::Continue(input) => Passage::Continue(Admitted(input)),
         Passage::Rematch(input) => Passage::Rematch(input),
         Passage::Reply(response) => Passage::Reply(response),
     })
-}
-
-async fn pass(
-    filters: &[HttpFilter],
-    stage: &Stage<'_>,
-    head: &mut Head,
-    mut input: RequestInput,
-    state: &mut FilterState,
-) -> Result<Passage<RequestInput>, Error> {
-    let may_rematch = stage.matched.is_some() && filters.iter().any(passed::may_rematch);
-    // Filters that talk to others are boxed: requests that pass none of them carry no room for them.
-    for filter in filters {
-        if state.passed.has(filter) {
-            continue;
-        }
-        // Found by this filter alone.
-        let mut identity = Identity::default();
-        match filter {
-            HttpFilter::ResponseOverride(_) => {}
-            HttpFilter::Fault(fault) => fault::request(fault).await?,
-            HttpFilter::Cors(cors) => {
-                if let Some(response) = cors::request(cors, &head.parts.method, &head.parts.headers) {
-                    state.replied = Some(filter.rank());
-                    return Ok(Passage::Reply(Box::new(response)));
-                }
-            }
-            HttpFilter::Csrf(settings) => authorization::csrf(settings, head)?,
-            HttpFilter::ApiKeyAuth(settings) => authentication::api_key(settings, head, &mut identity)?,
-            HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, head, &mut identity).await?,
-            HttpFilter::Oidc(settings) => {
-                if let Some(response) = Box::pin(oidc::request(settings, stage, head, &mut state.oidc)).await? {
-                    return Ok(Passage::Reply(Box::new(response)));
-                }
-            }
-            HttpFilter::Jwt(settings) => {
-                state.clears_route |= authentication::token(settings, stage, head, &mut identity).await?;
-                state.oidc.hide(&mut head.parts.headers);
-            }
-            HttpFilter::Authorization(rules) => {
-                input = authorization::rules(rules, stage, head, input, &state.identity).await.inspect_err(|error| {
-                    if authorization::hides_model(rules, error) {
-                        state.leave_rule();
-                    }
-                })?;
-            }
-            HttpFilter::RateLimit(limits) => {
-                let state = (&state.identity, &mut identity, &mut state.limits);
-                input = rate_limit::request(limits, stage, head, input, state).await?;
-            }
-            HttpFilter::ExternalAuth(server) => {
-                let asked = Box::pin(external_auth::request(server, stage, head, input, &mut state.mutations)).await?;
-                state.clears_route |= asked.is_allowed && server.settings.recompute_route;
-                input = asked.input;
-            }
-            HttpFilter::ExtProc(processor) => {
-                if let Some(processing) = &mut state.processing {
-                    input = Box::pin(processing.request(processor, stage, head, input)).await?;
-                }
-            }
-            HttpFilter::Compressor(_) => compressor::request(&mut head.parts.headers),
-            HttpFilter::BandwidthLimit(limit) => (input, state.bandwidth) = bandwidth_limit::request(limit, stage, input).await?,
-        }
-        if may_rematch {
-            state.passed.push(filter, identity.clone());
-        }
-        state.identity.add(identity);
-        if may_rematch && state.takes_route() {
-            return Ok(Passage::Rematch(input));
-        }
-    }
-    Ok(Passage::Continue(input))
 }
 
 /// Passes a response through the filters of the listener and the rule that its request met.

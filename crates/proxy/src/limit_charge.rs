@@ -1,14 +1,18 @@
 //! Charges of a request to limits: to those of a route's rule, or of a backend.
 
+mod charging;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use pailou_ai::Scan;
 use pailou_auth::Metadata;
 use pailou_limits::{
-    Admission, Charge, Cost, Counters, Descriptor, ExpectedCost, LimitRule, LlmCost, LlmCostFailure, LlmCosts, MetadataKey,
-    ModelCall, Rate, Reach, Reservation, TokenCount, Tokens, Window,
+    Charge, Cost, Counters, Descriptor, ExpectedCost, LimitRule, LlmCost, LlmCostFailure, LlmCosts, MetadataKey, ModelCall, Rate,
+    Reservation, TokenCount, Tokens, Window,
 };
 use serde_json::Value;
+
+use charging::Charging;
 
 use crate::{
     context::Context,
@@ -18,7 +22,6 @@ use crate::{
     response_cost::{ComputedCost, HeldCharge, ResponseCost, UnknownCost},
     shared_limits::{self, StoreBudget},
     token_charges::TokenCharges,
-    wall_clock::unix_seconds,
 };
 
 /// Bytes of a prompt that make a token, where nobody has counted: English text in the usual vocabularies.
@@ -88,63 +91,55 @@ impl Charges {
         target: impl Fn() -> u64,
         mut note: impl FnMut(&'r LimitRule, Rate),
     ) -> Result<(), NoCharge<'r>> {
-        let context = request.context;
-        let (now, prompt) = (unix_seconds(), request.prompt_tokens());
-        let (held_before, mut target_id) = (self.tokens.held(), None);
-        self.made.reserve(selected.len());
+        let mut charging = Charging::begin(self, request, selected.len());
         for (rule, descriptor) in selected {
-            let target = if rule.reach == Reach::Policy { 0 } else { *target_id.get_or_insert_with(&target) };
-            let (charge, cost) = match request.charge(rule, descriptor, target, prompt) {
-                Ok(charge) => charge,
-                // A limit that refuses nothing does without what it cannot count.
-                Err(_) if rule.is_shadow => continue,
-                Err(error) => {
-                    self.refuse(held_before, &context.limits);
-                    return Err(NoCharge::Uncounted(error));
+            let Some((charge, expected)) = charging.prepare(rule, descriptor, &target)? else { continue };
+            let admission = match request.context.shared_limits.admit_now(charging.now, &charge) {
+                Ok(admission) => admission,
+                Err(undecided) => {
+                    // Boxed: most charges wait for no store, and would carry the room it needs.
+                    let waiting = shared_limits::wait(request.context, charging.now, &charge, undecided, request.store_budget);
+                    Box::pin(waiting).await.map_err(|error| charging.fail(error))?
                 }
             };
-            let admitted = match context.shared_limits.admit_now(now, &charge) {
-                Ok(admission) => Ok(admission),
-                // Boxed: most charges wait for no store, and would carry the room it needs.
-                Err(undecided) => Box::pin(shared_limits::wait(context, now, &charge, undecided, request.store_budget)).await,
-            };
-            match admitted {
-                Ok(Admission::Admitted { rate, begin, reservation, is_over }) => {
-                    if is_over {
-                        context.metrics.shadowed_limits.inc();
-                    }
-                    note(rule, rate);
-                    if let (Some(reservation), Some(cost)) = (reservation, cost) {
-                        self.tokens.push(prompt, cost.held(reservation));
-                    }
-                    // Nothing goes back of what cost nothing.
-                    if charge.cost > 0 {
-                        self.made.push((begin, charge));
-                    }
-                }
-                Ok(Admission::Refused(rate)) => {
-                    self.refuse(held_before, &context.limits);
-                    return Err(NoCharge::Refused(rule, rate));
-                }
-                Err(error) => {
-                    self.refuse(held_before, &context.limits);
-                    return Err(NoCharge::Uncounted(error));
-                }
-            }
+            note(rule, charging.take(rule, charge, expected, admission)?);
         }
-        self.tokens.cover();
+        charging.finish();
         Ok(())
     }
 
-    /// Takes back what the request was charged, and the room that it held after the first so many.
-    fn refuse(&mut self, held_before: usize, counters: &Counters) {
-        self.tokens.truncate(held_before);
-        self.refund(counters);
+    /// The same, if no store has to be waited for. Gives back whether the request was charged; if not, nothing is.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn charge_now<'r>(
+        &mut self,
+        request: &ChargedRequest<'_>,
+        selected: Vec<(&'r LimitRule, Descriptor)>,
+        target: impl Fn() -> u64,
+        mut note: impl FnMut(&'r LimitRule, Rate),
+    ) -> Result<bool, NoCharge<'r>> {
+        let mut charging = Charging::begin(self, request, selected.len());
+        for (rule, descriptor) in selected {
+            let Some((charge, expected)) = charging.prepare(rule, descriptor, &target)? else { continue };
+            let Ok(admission) = request.context.shared_limits.admit_now(charging.now, &charge) else {
+                charging.undo();
+                return Ok(false);
+            };
+            note(rule, charging.take(rule, charge, expected, admission)?);
+        }
+        charging.finish();
+        Ok(true)
     }
 
     /// Takes back what the request was charged.
     pub(crate) fn refund(&mut self, counters: &Counters) {
-        self.made.drain(..).for_each(|(begin, charge)| counters.refund(begin, &charge));
+        self.refund_from(0, counters);
+    }
+
+    /// Takes back what the request was charged after the first so many charges.
+    fn refund_from(&mut self, made: usize, counters: &Counters) {
+        self.made.drain(made..).for_each(|(begin, charge)| counters.refund(begin, &charge));
     }
 }
 
@@ -225,36 +220,23 @@ impl ExpectedResponse {
 }
 
 impl ChargedRequest<'_> {
-    /// The charge by a rule, and the cost of the response.
-    ///
-    /// # Errors
-    /// 500 where the cost of the response cannot be counted: the limit would be off.
-    fn charge(
-        &self,
-        rule: &LimitRule,
-        descriptor: Descriptor,
-        target: u64,
-        prompt: u64,
-    ) -> Result<(Charge, Option<ExpectedResponse>), Error> {
+    /// The charge by a rule, without the cost of the response.
+    fn charge(&self, rule: &LimitRule, descriptor: Descriptor, target: u64) -> Charge {
         let rate = match self.own_limit(rule) {
             Some((requests, seconds)) => (requests, Window { seconds, ..rule.window }),
             None => (rule.limit, rule.window),
         };
-        self.charge_within(rule, (descriptor, target), prompt, rate)
+        self.charge_within(rule, (descriptor, target), rate)
     }
 
     /// The same under a limit in place of the rule's own.
-    ///
-    /// # Errors
-    /// The same.
     pub(crate) fn charge_within(
         &self,
         rule: &LimitRule,
         (descriptor, target): (Descriptor, u64),
-        prompt: u64,
         (limit, window): (u64, Window),
-    ) -> Result<(Charge, Option<ExpectedResponse>), Error> {
-        let mut charge = Charge {
+    ) -> Charge {
+        Charge {
             name: rule.name.clone(),
             rule: (rule.id, target),
             descriptor,
@@ -263,26 +245,38 @@ impl ChargedRequest<'_> {
             cost: self.cost(&rule.request_cost),
             expected: None,
             is_shadow: rule.is_shadow,
-        };
-        let Some(cost) = &rule.response_cost else { return Ok((charge, None)) };
+        }
+    }
+
+    /// The response to expect, of which the charge notes the cost.
+    ///
+    /// # Errors
+    /// 500 where the cost of the response cannot be counted: the limit would be off.
+    pub(crate) fn expect(
+        &self,
+        rule: &LimitRule,
+        cost: &Cost,
+        prompt: u64,
+        charge: &mut Charge,
+    ) -> Result<ExpectedResponse, Error> {
         let uncountable = |why: &dyn fmt::Display| {
             Error::new(Flag::Misconfigured, "a limit of this request cannot be counted")
                 .with_detail(format!("limit {}: {why}", rule.name))
         };
         let (expected, cost) = match cost {
             Cost::Llm(key) => match LlmCosts::find(self.costs, key).map_err(|error| uncountable(&error))? {
-                LlmCost::Tokens(count) => self.tokens(count, prompt, &charge),
+                LlmCost::Tokens(count) => self.tokens(count, prompt, charge),
                 cost => self
-                    .computed(cost, key, prompt, &charge)
+                    .computed(cost, key, prompt, charge)
                     .map_err(|error| Error { is_unpriced: error == LlmCostFailure::Unpriced, ..uncountable(&error) })?,
             },
-            Cost::Tokens(count) => self.tokens(*count, prompt, &charge),
+            Cost::Tokens(count) => self.tokens(*count, prompt, charge),
             Cost::Number(number) => (ExpectedCost::Known(*number), ResponseCost::Number(*number)),
             Cost::Metadata(_) => (ExpectedCost::Known(self.cost(cost)), ResponseCost::Held),
         };
         charge.expected = Some(expected);
         let estimate = if let ExpectedCost::Known(estimate) = expected { estimate } else { 0 };
-        Ok((charge, Some(ExpectedResponse { cost, estimate })))
+        Ok(ExpectedResponse { cost, estimate })
     }
 
     /// Tokens of a response, and how many to expect.

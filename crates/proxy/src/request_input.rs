@@ -122,36 +122,57 @@ impl RequestInput {
     /// # Errors
     /// 413 where it is longer than allowed, 408 where it does not arrive, 503 where the process holds no more.
     pub(crate) async fn read(self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
-        if matches!(&self, Self::Unread(unread) if unread.kind.is_none()) {
+        if self.is_opaque() {
             return Ok(self);
         }
         self.read_all(head, context, bounds).await
+    }
+
+    /// The same, if nothing has to be waited for. Gives back whether there is no more to read.
+    ///
+    /// # Errors
+    /// As [`RequestInput::read`].
+    pub(crate) fn read_now(&mut self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<bool, Error> {
+        Ok(self.is_opaque() || self.read_all_now(head, context, bounds)?)
+    }
+
+    /// Whether it has not been read, and would not be understood.
+    fn is_opaque(&self) -> bool {
+        matches!(self, Self::Unread(unread) if unread.kind.is_none())
     }
 
     /// Reads the body even where it cannot be understood.
     ///
     /// # Errors
     /// As [`RequestInput::read`]. 400 where the body is not of the coding that it says.
-    pub(crate) async fn read_all(self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
-        if let Self::Read(call) = &self
-            && call.bytes.len() as u64 > bounds.bytes
-        {
-            return Err(too_long(bounds.bytes));
+    pub(crate) async fn read_all(mut self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
+        if self.read_all_now(head, context, bounds)? {
+            return Ok(self);
         }
-        let Self::Unread(mut unread) = self else { return Ok(self) };
-        if unread.codings.is_identity()
-            && let Some(bytes) = unread.rest.body.take_whole()
-        {
-            if bytes.len() as u64 > bounds.bytes {
-                return Err(too_long(bounds.bytes));
-            }
-            let mut share = Share::new(context.clone());
-            share.grow_to(bytes.len() as u64)?;
-            let scan = unread.kind.map(|kind| kind.scan(boundary(kind, head), &bytes));
-            return Ok(Self::Read(Box::new(ReadBody { bytes, decoded: None, scan, share: Arc::new(share) })));
-        }
+        let Self::Unread(unread) = self else { return Ok(self) };
         // Boxed: most bodies come with their head, and would carry the room it needs.
         Box::pin(Self::collected(unread, head, context, bounds)).await
+    }
+
+    fn read_all_now(&mut self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<bool, Error> {
+        let unread = match self {
+            Self::Absent => return Ok(true),
+            Self::Read(call) if call.bytes.len() as u64 > bounds.bytes => return Err(too_long(bounds.bytes)),
+            Self::Read(_) => return Ok(true),
+            Self::Unread(unread) => unread,
+        };
+        if !unread.codings.is_identity() {
+            return Ok(false);
+        }
+        let Some(bytes) = unread.rest.body.take_whole() else { return Ok(false) };
+        if bytes.len() as u64 > bounds.bytes {
+            return Err(too_long(bounds.bytes));
+        }
+        let mut share = Share::new(context.clone());
+        share.grow_to(bytes.len() as u64)?;
+        let scan = unread.kind.map(|kind| kind.scan(boundary(kind, head), &bytes));
+        *self = Self::Read(Box::new(ReadBody { bytes, decoded: None, scan, share: Arc::new(share) }));
+        Ok(true)
     }
 
     async fn collected(unread: Box<Unread>, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {

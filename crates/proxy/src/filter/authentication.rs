@@ -67,8 +67,20 @@ impl ClientId {
 }
 
 impl Identity {
+    /// Whether nothing is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.metadata.is_empty() && self.api_client.is_none() && self.user.is_none()
+    }
+
     /// Adds another part of it.
     pub(super) fn add(&mut self, other: Self) {
+        if other.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
         match self.claims.is_empty() {
             true => self.claims = other.claims,
             false => self.claims.extend(other.claims),
@@ -178,6 +190,34 @@ pub(super) async fn token(settings: &JwtAuth, stage: &Stage<'_>, head: &mut Head
     {
         tokens = verify(settings, stage, head).0;
     }
+    admit_token(settings, stage, head, identity, tokens)
+}
+
+/// The same, if no keys have to be waited for.
+///
+/// # Errors
+/// The same.
+pub(super) fn token_now(
+    settings: &JwtAuth,
+    stage: &Stage<'_>,
+    head: &mut Head,
+    identity: &mut Identity,
+) -> Result<Option<bool>, Error> {
+    let (tokens, lack) = verify(settings, stage, head);
+    let is_verified = tokens.as_ref().is_ok_and(|tokens| !tokens.claims.is_empty());
+    match is_verified || lack.is_none() {
+        true => admit_token(settings, stage, head, identity, tokens).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn admit_token(
+    settings: &JwtAuth,
+    stage: &Stage<'_>,
+    head: &mut Head,
+    identity: &mut Identity,
+    tokens: Result<VerifiedTokens, JwtError>,
+) -> Result<bool, Error> {
     let tokens = match tokens {
         Ok(tokens) => tokens,
         Err(reason) => return Err(error(JwtAuth::denial(reason, Url::of(stage, head).parts()))),

@@ -33,20 +33,50 @@ pub(super) async fn rules(
     if filter.geo_needs.any() {
         wait_for_places(stage).await;
     }
+    while !judge(filter, stage, head, &mut input, identity)? {
+        input = input.read(head, &stage.connection.worker.context, &stage.bounds).await?;
+    }
+    Ok(input)
+}
+
+/// The same, if nothing has to be waited for. Gives back whether the request was judged.
+///
+/// # Errors
+/// The same.
+pub(super) fn rules_now(
+    filter: &AuthorizationFilter,
+    stage: &Stage<'_>,
+    head: &Head,
+    input: &mut RequestInput,
+    identity: &Identity,
+) -> Result<bool, Error> {
+    Ok(!filter.geo_needs.any() && judge(filter, stage, head, input, identity)?)
+}
+
+/// Judges a request, unless a rule looks at the model and the body has yet to come: then it gives back `false`.
+fn judge(
+    filter: &AuthorizationFilter,
+    stage: &Stage<'_>,
+    head: &Head,
+    input: &mut RequestInput,
+    identity: &Identity,
+) -> Result<bool, Error> {
     let location = locate(filter, stage)?;
     if filter.needs_model
         && let Some(judged) = filter.rules.authorize_address(stage.client, location.as_deref())
     {
         match judged {
             // The body is not asked for.
-            Ok(()) => return Ok(input),
+            Ok(()) => return Ok(true),
             Err(denial) if filter.denied_model == DeniedModel::Unnamed => return Err(authentication::error(denial)),
             // The answer depends on the model that the body names.
             Err(_) => {}
         }
     }
     if filter.needs_model {
-        input = input.read(head, &stage.connection.worker.context, &stage.bounds).await?;
+        if !input.read_now(head, &stage.connection.worker.context, &stage.bounds)? {
+            return Ok(false);
+        }
         if !input.is_understood() {
             let message = "who may send this request depends on its model, which cannot be read in a body of this kind";
             return Err(Error { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..Error::new(Flag::BadRequest, message) });
@@ -69,7 +99,7 @@ pub(super) async fn rules(
         let model = if let Body::Read { model, .. } = known { model } else { None };
         return Err(Denied::new(filter, denial).error(model));
     }
-    Ok(input)
+    Ok(true)
 }
 
 /// The place of the client's address, where rules look at it.

@@ -19,6 +19,11 @@ impl PassedFilters {
         self.0.iter().any(|(passed, _)| is_same(passed, filter))
     }
 
+    /// Whether the request has passed none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Notes that the request has passed a filter.
     pub(super) fn push(&mut self, filter: &HttpFilter, identity: Identity) {
         self.0.push((filter.clone(), identity));

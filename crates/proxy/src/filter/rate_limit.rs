@@ -68,20 +68,13 @@ pub(super) async fn request(
         input = input.read(head, context, &stage.bounds).await?;
         check_body(head, input.is_understood())?;
     }
-    let known = if filter.needs_body { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread };
+    let known = known_body(filter, stage, &input);
     let facts = Facts { client: stage.client, head, known: &known };
     let selected = facts.select(filter);
     if selected.is_empty() {
         return Ok(input);
     }
-    let request = ChargedRequest {
-        context,
-        scan: input.call().and_then(ReadBody::scan),
-        metadata: &identity.metadata,
-        costs: stage.costs,
-        backends: stage.rule().map_or(PossibleBackends::Unknown, |rule| PossibleBackends::Weighted(rule, stage.runtime)),
-        store_budget: stage.store_budget,
-    };
+    let request = charged_request(stage, &input, identity);
     if !filter.is_local
         && let Some(service) = context.limit_service.current()
     {
@@ -90,26 +83,103 @@ pub(super) async fn request(
         asked.inspect_err(|_| state.charges.refund(&context.limits))?;
         return Ok(input);
     }
-    let target = || stage.route().map_or(0, |route| limit_target::id(route, stage.listener));
-    let LimitState { tightest, charges, .. } = state;
-    let has_headers = |rule: &LimitRule| rule.has_headers.unwrap_or(stage.rate_limit_headers);
-    let mut least: Option<Rate> = None;
-    let charged = charges.charge(&request, selected, target, |rule, rate| {
-        if has_headers(rule) && least.is_none_or(|least| rate.remaining < least.remaining) {
-            least = Some(rate);
-        }
-    });
-    let charged = charged.await;
-    if let Some(rate) = least {
-        Tightest::of(rate, filter.is_local).note(tightest);
-    }
-    if let Err(error) = charged {
-        if let NoCharge::Refused(rule, rate) = error {
-            *tightest = has_headers(rule).then_some(Tightest::of(rate, filter.is_local));
-        }
-        return Err(error.into_error());
-    }
+    let mut least = LeastRate::new(filter, stage);
+    let charged = state.charges.charge(&request, selected, || target(stage), |rule, rate| least.note(rule, rate)).await;
+    least.finish(charged, &mut state.tightest)?;
     Ok(input)
+}
+
+/// The same, if nothing has to be waited for: no body, no service, and no store. Gives back whether the request was charged; if not, nothing
+/// is.
+///
+/// # Errors
+/// The same.
+pub(super) fn request_now(
+    filter: &RateLimitFilter,
+    stage: &Stage<'_>,
+    head: &Head,
+    input: &mut RequestInput,
+    (identity, state): (&Identity, &mut LimitState),
+) -> Result<bool, Error> {
+    let context = &stage.connection.worker.context;
+    if !filter.is_local && context.limit_service.current().is_some() {
+        return Ok(false);
+    }
+    if filter.needs_body {
+        if !input.read_now(head, context, &stage.bounds)? {
+            return Ok(false);
+        }
+        check_body(head, input.is_understood())?;
+    }
+    let known = known_body(filter, stage, input);
+    let selected = Facts { client: stage.client, head, known: &known }.select(filter);
+    if selected.is_empty() {
+        return Ok(true);
+    }
+    let request = charged_request(stage, input, identity);
+    let mut least = LeastRate::new(filter, stage);
+    let charged = state.charges.charge_now(&request, selected, || target(stage), |rule, rate| least.note(rule, rate));
+    if matches!(charged, Ok(false)) {
+        return Ok(false);
+    }
+    least.finish(charged.map(drop), &mut state.tightest)?;
+    Ok(true)
+}
+
+fn known_body<'a>(filter: &RateLimitFilter, stage: &Stage<'a>, input: &'a RequestInput) -> Body<'a> {
+    if filter.needs_body { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread }
+}
+
+fn charged_request<'a>(stage: &'a Stage<'_>, input: &'a RequestInput, identity: &'a Identity) -> ChargedRequest<'a> {
+    ChargedRequest {
+        context: &stage.connection.worker.context,
+        scan: input.call().and_then(ReadBody::scan),
+        metadata: &identity.metadata,
+        costs: stage.costs,
+        backends: stage.rule().map_or(PossibleBackends::Unknown, |rule| PossibleBackends::Weighted(rule, stage.runtime)),
+        store_budget: stage.store_budget,
+    }
+}
+
+fn target(stage: &Stage<'_>) -> u64 {
+    stage.route().map_or(0, |route| limit_target::id(route, stage.listener))
+}
+
+/// The counter of a filter's limits with the least room left, of those that responses tell of.
+struct LeastRate {
+    is_local: bool,
+    /// Responses tell of a limit that does not say whether they do.
+    has_headers: bool,
+    rate: Option<Rate>,
+}
+
+impl LeastRate {
+    fn new(filter: &RateLimitFilter, stage: &Stage<'_>) -> Self {
+        Self { is_local: filter.is_local, has_headers: stage.rate_limit_headers, rate: None }
+    }
+
+    fn note(&mut self, rule: &LimitRule, rate: Rate) {
+        if self.is_told(rule) && self.rate.is_none_or(|least| rate.remaining < least.remaining) {
+            self.rate = Some(rate);
+        }
+    }
+
+    fn is_told(&self, rule: &LimitRule) -> bool {
+        rule.has_headers.unwrap_or(self.has_headers)
+    }
+
+    /// Notes the outcome for the response.
+    fn finish(self, charged: Result<(), NoCharge<'_>>, tightest: &mut Option<Tightest>) -> Result<(), Error> {
+        if let Some(rate) = self.rate {
+            Tightest::of(rate, self.is_local).note(tightest);
+        }
+        charged.map_err(|error| {
+            if let NoCharge::Refused(rule, rate) = error {
+                *tightest = self.is_told(rule).then_some(Tightest::of(rate, self.is_local));
+            }
+            error.into_error()
+        })
+    }
 }
 
 /// A request on its way to a backend.

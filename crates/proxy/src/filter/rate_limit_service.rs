@@ -239,9 +239,10 @@ impl Asker<'_> {
             Reach::RouteRule => self.stage.route().map_or(0, |route| limit_target::id(route, self.stage.listener)),
         };
         let rate = known.map_or((rule.limit, rule.window), |(rate, _)| rate);
-        let (charge, response) = match self.request.charge_within(rule, (question.values.clone(), target), prompt, rate) {
-            Ok((charge, Some(response))) => (charge, response),
-            Ok((_, None)) => return Ok(None),
+        let Some(cost) = &rule.response_cost else { return Ok(None) };
+        let mut charge = self.request.charge_within(rule, (question.values.clone(), target), rate);
+        let response = match self.request.expect(rule, cost, prompt, &mut charge) {
+            Ok(response) => response,
             // A limit that refuses nothing does without what it cannot count.
             Err(_) if rule.is_shadow => return Ok(None),
             Err(error) => return Err(error),

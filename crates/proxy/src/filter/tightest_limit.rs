@@ -1,5 +1,7 @@
 //! The limit with the least room left, which a response tells of (`x-ratelimit-*`).
 
+use std::cell::RefCell;
+
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pailou_limits::Rate;
@@ -42,28 +44,54 @@ impl Tightest {
 
     /// Writes it into a response's headers.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
-        if let Some(limit) = self.limit.header() {
-            headers.insert(&LIMIT, limit);
+        match &self.limit {
+            LimitText::Local(limit) => set(headers, &LIMIT, known((*limit, 0))),
+            LimitText::Global(limit, seconds) => set(headers, &LIMIT, known((*limit, *seconds))),
+            LimitText::Service(text) => set(headers, &LIMIT, HeaderValue::try_from(text).ok()),
         }
         headers.insert(&REMAINING, self.remaining.into());
-        headers.insert(&RESET, self.reset.into());
+        set(headers, &RESET, known((self.reset, 0)));
     }
 }
 
-impl LimitText {
-    fn header(&self) -> Option<HeaderValue> {
-        match self {
-            Self::Local(limit) => Some((*limit).into()),
-            Self::Global(limit, seconds) => {
-                let (mut limit_digits, mut seconds_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
-                let (limit, seconds) = (limit_digits.format(*limit), seconds_digits.format(*seconds));
-                let mut text = BytesMut::with_capacity(2 * limit.len() + seconds.len() + 5);
-                [limit, ", ", limit, ";w=", seconds].iter().for_each(|part| text.extend_from_slice(part.as_bytes()));
-                HeaderValue::from_maybe_shared(text.freeze()).ok()
-            }
-            Self::Service(text) => HeaderValue::try_from(text).ok(),
-        }
+fn set(headers: &mut HeaderMap, name: &'static HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        headers.insert(name, value);
     }
+}
+
+/// A limit and the seconds of its window, 0 for a limit without the window.
+type Figures = (u64, u64);
+
+thread_local! {
+    /// Texts of late, each at a place of its own: limits are few, and seconds to the end of a window are the same for many requests.
+    static TEXTS: RefCell<[Option<(Figures, HeaderValue)>; TEXTS_KEPT]> = const { RefCell::new([const { None }; TEXTS_KEPT]) };
+}
+
+const TEXTS_KEPT: usize = 16;
+
+/// The text of figures, which is made anew only after others at its place.
+fn known(figures: Figures) -> Option<HeaderValue> {
+    TEXTS.with_borrow_mut(|texts| {
+        let place = &mut texts[figures.0.wrapping_add(figures.1) as usize % TEXTS_KEPT];
+        if let Some((_, text)) = place.as_ref().filter(|(known, _)| *known == figures) {
+            return Some(text.clone());
+        }
+        let text = text(figures)?;
+        *place = Some((figures, text.clone()));
+        Some(text)
+    })
+}
+
+fn text((limit, seconds): Figures) -> Option<HeaderValue> {
+    if seconds == 0 {
+        return Some(limit.into());
+    }
+    let (mut limit_digits, mut seconds_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let (limit, seconds) = (limit_digits.format(limit), seconds_digits.format(seconds));
+    let mut text = BytesMut::with_capacity(2 * limit.len() + seconds.len() + 5);
+    [limit, ", ", limit, ";w=", seconds].iter().for_each(|part| text.extend_from_slice(part.as_bytes()));
+    HeaderValue::from_maybe_shared(text.freeze()).ok()
 }
 
 #[cfg(test)]
@@ -80,6 +108,10 @@ mod tests {
         };
         assert_eq!(written(&Tightest::of(rate, false)), ["3, 3;w=3600", "0", "59"].map(|text| Some(text.to_owned())));
         assert_eq!(written(&Tightest::of(rate, true)), ["3", "0", "59"].map(|text| Some(text.to_owned())));
+        // Others at the same place.
+        let other = Rate { limit: 3 + TEXTS_KEPT as u64, ..rate };
+        assert_eq!(written(&Tightest::of(other, false))[0].as_deref(), Some("19, 19;w=3600"));
+        assert_eq!(written(&Tightest::of(rate, false))[0].as_deref(), Some("3, 3;w=3600"));
         let service = Tightest { limit: LimitText::Service("5, 5;w=60;name=\"a\"".into()), remaining: 1, reset: 2 };
         assert_eq!(written(&service)[0].as_deref(), Some("5, 5;w=60;name=\"a\""));
     }

@@ -2,6 +2,7 @@
 
 mod backends;
 mod costs;
+mod stores;
 mod streams;
 
 use std::{net::SocketAddr, time::Duration};

@@ -1,0 +1,32 @@
+//! Limits whose store has a say.
+
+use std::{sync::Arc, time::Duration};
+
+use pailou_limits::CounterQuery;
+use pailou_snapshot::LimitStore;
+use tokio::net::TcpListener;
+
+use super::{Engine, TO_ENGINE, call, policy, status};
+use crate::support::objects::{GATEWAY, Gateway, backend, route};
+
+#[tokio::test]
+async fn a_request_that_waits_for_the_store_is_charged_once_by_every_limit() {
+    // The system takes the connection, and nobody says a word on it.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = LimitStore::parse(&format!("redis://{}", silent.local_addr().unwrap())).unwrap();
+    let limit = "{local: {rules: [{limit: {requests: 7, unit: Year}}]}, global: {rules: [{limit: {requests: 9, unit: Year}}, {limit: \
+                 {requests: 8, unit: Month}}]}}";
+    let mut engine = Engine::start().await;
+    let objects = [route(TO_ENGINE), backend("engine", engine.address, ""), policy(limit)].concat();
+    let mut gateway = Gateway::serve(&objects);
+    gateway.settings.limit_store = Some(Arc::new(LimitStore { timeout: Duration::from_millis(50), ..store }));
+    gateway.update(&[GATEWAY, &objects].concat());
+    let request = call("");
+    let (answer, ()) = tokio::join!(gateway.raw(&request), engine.answer());
+    assert_eq!(status(&answer), "200", "{answer}");
+    let mut spent: Vec<_> = gateway.proxy.limits(&CounterQuery::default()).iter().map(|it| (it.limit, it.spent)).collect();
+    spent.sort_unstable();
+    assert_eq!(spent, [(7, 1), (8, 1), (9, 1)]);
+    let bypassed = gateway.metric("pailou_rate_limit_store_bypassed{process=\"pailou\"}");
+    assert!(bypassed > 0.0, "the store had a say");
+}
