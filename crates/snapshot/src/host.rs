@@ -145,6 +145,10 @@ impl<T> HostMap<T> {
 
 /// A `Host` header or `:authority` as it is matched: without port, in lower case. Allocates only where there are capitals.
 pub fn normalize_host(authority: &str) -> Cow<'_, str> {
+    // Most have neither, which one look without a branch for each byte tells.
+    if !authority.bytes().fold(false, |has, byte| has | (byte == b':') | byte.is_ascii_uppercase()) {
+        return Cow::Borrowed(authority);
+    }
     let host = match authority.rfind(':') {
         // An IPv6 literal's colons stand within brackets.
         Some(colon) if !authority[colon..].contains(']') => &authority[..colon],

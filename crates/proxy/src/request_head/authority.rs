@@ -57,11 +57,32 @@ fn bad(message: &'static str) -> Error {
     Error::new(Flag::BadRequest, message)
 }
 
+/// A byte that stands in no authority, and one that divides it.
+const FOREIGN: u8 = 1;
+const DIVIDER: u8 = 2;
+
+/// Kinds of bytes, of which a host's are looked up one by one.
+const KINDS: [u8; 256] = {
+    let mut kinds = [FOREIGN; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        kinds[byte as usize] = match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => 0,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b'%' => 0,
+            b':' | b'[' | b']' => DIVIDER,
+            _ => FOREIGN,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
 /// Whether this is `uri-host [":" port]` (RFC 3986, 3.2.2). Empty, it names none.
 fn is_host(host: &str) -> bool {
-    let is_known = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(byte);
-    if !host.as_bytes().iter().all(is_known) {
-        return false;
+    match host.bytes().fold(0, |seen, byte| seen | KINDS[usize::from(byte)]) {
+        0 => return true,
+        seen if seen & FOREIGN != 0 => return false,
+        _ => {}
     }
     let port = match host.strip_prefix('[') {
         Some(literal) => literal.split_once(']').map(|(_, behind)| behind.strip_prefix(':').unwrap_or(behind)),
