@@ -61,10 +61,8 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
     let start = if count > MOST_JUDGED { fastrand::usize(..count) } else { 0 };
     let is_avoided = |endpoint: &PoolEndpoint| request.avoided.get(endpoint.slot()).is_some_and(|avoided| *avoided);
     let candidate = |member: usize, failing: bool, prefix: u32, distance: f32| {
-        let endpoint = &members.endpoints[member];
-        let adapter = adapter_affinity(endpoint.reading.load().adapters(now), request.model);
-        let (member, priority) = (member as u32, endpoint.endpoint.priority);
-        Candidate { member, priority, failing, prefix, likely: prefix, adapter, distance, ..Candidate::default() }
+        let (member, priority) = (member as u32, members.endpoints[member].endpoint.priority);
+        Candidate { member, priority, failing, prefix, likely: prefix, distance, ..Candidate::default() }
     };
     let has_roles = members.has_roles || request.stage == Stage::Prefill;
     let (filters_context, tokens) = (filters_context(members, request.stage), request.prompt_tokens());
@@ -179,12 +177,15 @@ pub(crate) fn apply(affinity: Affinity, max_concurrency: Option<u32>, members: &
     }
 }
 
-/// Reads every candidate's load; those that are silent get what their siblings have from others.
-pub(crate) fn measure(members: &Members, candidates: &mut [Candidate], now: Instant) {
+/// Reads every candidate's load, and how fit it is to run the model's adapter; those that are silent get the load that their siblings have
+/// from others.
+pub(crate) fn measure(members: &Members, candidates: &mut [Candidate], model: &str, now: Instant) {
     let (mut fresh, mut foreign, mut kv) = (0.0_f32, 0.0, 0.0);
     for candidate in candidates.iter_mut() {
         let endpoint = &members.endpoints[candidate.member as usize];
-        candidate.load = Load::new(endpoint.record.in_flight.level(), &endpoint.reading.load(), now);
+        let reading = endpoint.reading.load();
+        candidate.load = Load::new(endpoint.record.in_flight.level(), &reading, now);
+        candidate.adapter = adapter_affinity(reading.adapters(now), model);
         candidate.pending = endpoint.record.prefill.load(Relaxed) as f32;
         if candidate.load.fresh {
             fresh += 1.0;
@@ -233,7 +234,7 @@ pub(crate) fn saturation_of_pool(
 ) -> Option<f32> {
     let (matches, cached) = (members.index.matches(&Chain::default()), CachedTokens::default());
     let mut candidates = eligible(members, &Prefixes { request, matches, cached, beginning: None }, now);
-    measure(members, &mut candidates, now);
+    measure(members, &mut candidates, request.model, now);
     saturation(&candidates, max_concurrency)
 }
 

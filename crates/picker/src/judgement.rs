@@ -50,7 +50,7 @@ pub(crate) fn measure_all(
     max_concurrency: Option<u32>,
     now: Instant,
 ) -> Option<f32> {
-    measure(members, candidates, now);
+    measure(members, candidates, prefixes.request.model, now);
     if prefixes.beginning.is_some() {
         match are_others_there(candidates) {
             true => assume_home(members, prefixes, candidates),

@@ -35,6 +35,7 @@ mod pick;
 mod pick_request;
 mod picked;
 mod pool_metrics;
+mod pool_traits;
 mod prefix;
 mod preview;
 mod queue;

@@ -56,7 +56,8 @@ pub(crate) struct ExactPick {
     pub(crate) expected: Option<SpeculationId>,
 }
 
-/// Figures that a pick saw.
+/// Figures that a pick saw. Their size is a power of two: the allocator finds blocks of other sizes only by a detour.
+#[repr(align(256))]
 pub(crate) struct Seen {
     /// Never empty.
     pub(crate) ranked: Vec<Candidate>,

@@ -26,6 +26,7 @@ use crate::{
     pick_request::{PickError, PickRequest},
     picked::Picked,
     pool_metrics::PoolReport,
+    pool_traits::PoolTraits,
     prefix::PrefixIndex,
     preview,
     receipt::{Receipt, Receipts},
@@ -44,6 +45,7 @@ pub struct PoolState {
 /// Context of picks, reservations and scrapers.
 pub(crate) struct Shared {
     pub(crate) members: ArcSwap<Members>,
+    pub(crate) traits: PoolTraits,
     pub(crate) activity: Activity,
     pub(crate) receipts: Receipts,
     pub(crate) objectives: ObjectiveCounts,
@@ -122,6 +124,7 @@ impl PoolState {
         };
         let shared = Shared {
             members: ArcSwap::from_pointee(members),
+            traits: PoolTraits::default(),
             activity: Activity::new(now),
             receipts: Receipts::default(),
             objectives: ObjectiveCounts::default(),
@@ -173,6 +176,7 @@ impl PoolState {
             members.queue.turn_on();
         }
         self.shared.members.store(Arc::clone(&members));
+        self.shared.traits.update(&members);
         members.queue.note_room();
         let events = exact_prefixes::settings(&members.pool).map(|settings| {
             let exact = self.shared.exact.load_full().unwrap_or_else(|| Arc::new(ExactPrefixes::new()));
@@ -236,7 +240,7 @@ impl PoolState {
 
     /// Whether it has endpoints that prefill for others.
     pub fn has_prefill(&self) -> bool {
-        self.shared.members.load().has_prefill
+        self.shared.traits.has_prefill()
     }
 
     /// Whether not every endpoint decodes.

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, Wake},
 };
 
-use pailou_snapshot::{Pool, RoutingStrategy};
+use pailou_snapshot::{ClusterKey, EndpointKey, FailureMode, PickerKind, Pool, RoutingStrategy};
 use proptest::prelude::*;
 
 use super::*;
@@ -39,6 +39,25 @@ struct Runtime(tokio::runtime::Runtime);
 impl Runtime {
     fn new() -> Self {
         Self(tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap())
+    }
+}
+
+#[test]
+fn a_pool_says_by_its_latest_settings_whether_requests_wait() {
+    let (fixture, _runtime) = fixture(1, SETTINGS);
+    let waits = || (fixture.state.has_queueing(), fixture.state.queues_at_external_picker());
+    assert_eq!(waits(), (true, false));
+    let plain = pool(RoutingStrategy::Load);
+    let cluster = ClusterKey { endpoints: EndpointKey::Pool(plain.name.clone()), variant: 0 };
+    let picker = |queues| PickerKind::External {
+        cluster: cluster.clone(),
+        failure_mode: FailureMode::FailOpen,
+        timeout: Duration::from_secs(1),
+        queues,
+    };
+    for (picker, expected) in [(picker(true), (false, true)), (picker(false), (false, false))] {
+        fixture.state.update(Arc::new(Pool { picker, ..Pool::clone(&plain) }), &endpoints(0..1));
+        assert_eq!(waits(), expected);
     }
 }
 

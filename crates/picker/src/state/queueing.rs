@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use pailou_snapshot::PickerKind;
-
 use super::PoolState;
 use crate::{
     candidates::filters_context,
@@ -78,12 +76,12 @@ impl PoolState {
 
     /// Whether the pool's requests may wait.
     pub fn has_queueing(&self) -> bool {
-        self.shared.members.load().pool.queueing.is_some()
+        self.shared.traits.has_queueing()
     }
 
     /// Whether an endpoint picker of the pool's own chooses, in whose queue requests wait as the pool's configuration has it.
     pub fn queues_at_external_picker(&self) -> bool {
-        matches!(self.shared.members.load().pool.picker, PickerKind::External { queues: true, .. })
+        self.shared.traits.queues_at_external_picker()
     }
 
     /// Refuses the requests that wait, and those that would, as the process ends.
