@@ -117,18 +117,19 @@ impl Relay {
     fn polled(&mut self, polled: PolledFrame, context: &mut Context<'_>) -> Option<PolledFrame> {
         Some(match polled {
             Poll::Ready(Some(Ok(frame))) => {
-                match frame.data_ref() {
+                let read = match frame.data_ref() {
                     Some(data) => self.passed(data),
                     None => {
                         if let Some(trailers) = frame.trailers_ref() {
                             self.record.keep_trailers(trailers);
                         }
-                        self.guards.iter_mut().zip(frame.trailers_ref()).for_each(|(guards, trailers)| guards.trailers(trailers))
+                        self.guards.iter_mut().zip(frame.trailers_ref()).for_each(|(guards, trailers)| guards.trailers(trailers));
+                        None
                     }
-                }
+                };
                 // A body of known length is not polled again.
                 if self.body.is_end_stream() {
-                    self.settle();
+                    self.settle_at(read);
                 }
                 Poll::Ready(Some(Ok(self.edited(frame)?)))
             }
@@ -195,7 +196,8 @@ impl Relay {
         (!data.is_empty() || is_last).then(|| Frame::data(data))
     }
 
-    fn passed(&mut self, data: &Bytes) {
+    /// Reads a part of the body. Gives the time if it was looked at.
+    fn passed(&mut self, data: &Bytes) -> Option<std::time::Instant> {
         let record = &mut self.record;
         let is_first = record.response_bytes == 0;
         record.response_bytes += data.len() as u64;
@@ -215,18 +217,21 @@ impl Relay {
             }
             record.stream_progress(reader.reader.events_seen());
             if progress.content && record.content_after.is_none() {
-                self.content();
+                return Some(self.content());
             }
         }
+        None
     }
 
-    /// The first content has come.
-    fn content(&mut self) {
-        self.record.content_after = Some(self.record.started.elapsed());
+    /// The first content has come. Gives the time.
+    fn content(&mut self) -> std::time::Instant {
+        let now = std::time::Instant::now();
+        self.record.content_after = Some(now.saturating_duration_since(self.record.started));
         let is_stream = self.reader.as_ref().is_some_and(|reader| reader.reader.reads_events());
         if let Some(guards) = &mut self.guards {
             guards.content(is_stream);
         }
+        now
     }
 
     /// No byte came. Do the clocks still run?
@@ -307,6 +312,11 @@ impl Relay {
     }
 
     fn settle(&mut self) {
+        self.settle_at(None);
+    }
+
+    /// Settles the request, whose end was at this time, if it was looked at.
+    fn settle_at(&mut self, end: Option<std::time::Instant>) {
         if let Some(guards) = self.guards.take() {
             if let Some(reader) = &self.reader {
                 self.record.usage = reader.reader.usage();
@@ -321,7 +331,7 @@ impl Relay {
             }
             self.record.note_pick(guards.picked(), false);
             guards.release(&self.record);
-            self.record.settle();
+            self.record.settle_at(end.unwrap_or_else(std::time::Instant::now));
         }
     }
 }

@@ -119,14 +119,16 @@ async fn answer(
 ) -> Response<ResponseBody> {
     let context = &connection.worker.context;
     let mut state = FilterState::default();
+    let mut work = WorkTime::since(record.started);
     let (served, audience) = match head {
         Ok(mut head) => {
-            let mut work = WorkTime::since(record.started);
             let served = {
                 let mut serving = pin!(serve(connection, &mut head, body, &mut record, &mut state));
-                poll_fn(|task| match work.step(|| serving.as_mut().poll(task)) {
-                    Poll::Pending if context.cut_off.is_given() => Poll::Ready(Err(stopped())),
-                    polled => polled,
+                poll_fn(|task| {
+                    work.begin();
+                    let polled = serving.as_mut().poll(task);
+                    work.end();
+                    if polled.is_pending() && context.cut_off.is_given() { Poll::Ready(Err(stopped())) } else { polled }
                 })
                 .await
             };
@@ -149,7 +151,7 @@ async fn answer(
             response
         }
         Ok(Served::Relayed(answer, late_edit)) => {
-            let mut response = answer.relay(record, upgrade);
+            let mut response = answer.relay(record, work.ended(), upgrade);
             filter::response(&mut state, connection, audience, &mut response, Source::Backend).await;
             if let Some(edit) = late_edit {
                 let status = response.status();
@@ -262,7 +264,7 @@ async fn serve(
     let is_priced = record.model.is_some() && listener.costs.as_ref().is_some_and(|costs| costs.has_prices());
     let needs_model = is_priced && state.may_be_refused();
     let store_budget = &store_budget;
-    let client_id = if queue::may_wait(&entry.rule, &runtime) { state.client_id() } else { None };
+    let client_id = state.client_id().filter(|_| queue::may_wait(&entry.rule, &runtime));
     let admission =
         Admission { admitted, runtime: &runtime, listener, entry, client, client_id, bounds, needs_model, store_budget };
     answer_or_forward(connection, head, admission, record, state).await

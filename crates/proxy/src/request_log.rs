@@ -151,6 +151,11 @@ impl RequestLog {
 
     /// Counts and logs the request. Only the first call does.
     pub(crate) fn settle(&mut self) {
+        self.settle_at(Instant::now());
+    }
+
+    /// The same of a request that ended at this time.
+    pub(crate) fn settle_at(&mut self, end: Instant) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -164,7 +169,7 @@ impl RequestLog {
         }
         // One that was dropped in the middle of it.
         self.record.end_wait();
-        let duration = self.started.elapsed();
+        let duration = end.saturating_duration_since(self.started);
         // The line first: once nothing is active any more, a drain closes the log.
         self.settle_attempt(self.record.status, self.record.flag);
         match &self.record.log_target {

@@ -272,7 +272,12 @@ impl RequestRecord {
 
     /// Notes that the response's head is known.
     pub(crate) fn head(&mut self, status: StatusCode) {
+        self.head_at(status, Instant::now());
+    }
+
+    /// The same at this time.
+    pub(crate) fn head_at(&mut self, status: StatusCode, now: Instant) {
         self.status = Some(status);
-        self.head_after = Some(self.started.elapsed());
+        self.head_after = Some(now.saturating_duration_since(self.started));
     }
 }

@@ -106,11 +106,16 @@ impl BackendResponse {
 }
 
 impl Answer {
-    /// The response. From here on the record is the body's to settle, or the joined connections'.
-    pub(super) fn relay(self, mut record: Box<RequestLog>, client: Option<OnUpgrade>) -> Response<ResponseBody> {
+    /// The response, whose head was there at this time. From here on the record is the body's to settle, or the joined connections'.
+    pub(super) fn relay(
+        self,
+        mut record: Box<RequestLog>,
+        head_at: std::time::Instant,
+        client: Option<OnUpgrade>,
+    ) -> Response<ResponseBody> {
         let Self { response, guards, clocks } = self;
         let BackendResponse { mut head, body, switched, reader, edit } = *response;
-        record.head(head.status);
+        record.head_at(head.status, head_at);
         if let Some(is_kept) = record.tells_client() {
             receipt_headers::stamp(&mut head.headers, &record, is_kept);
         }

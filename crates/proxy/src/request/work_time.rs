@@ -4,23 +4,35 @@ use std::time::{Duration, Instant};
 
 /// Sums the time of a request's steps. Between two of them it waits: for its client, a backend, an endpoint with room, a store.
 pub(super) struct WorkTime {
-    /// Begin of the first step.
-    started: Option<Instant>,
+    /// Begin of the step under way, or end of the last.
+    at: Instant,
     total: Duration,
+    is_begun: bool,
 }
 
 impl WorkTime {
     /// The first step has begun then.
     pub(super) fn since(started: Instant) -> Self {
-        Self { started: Some(started), total: Duration::ZERO }
+        Self { at: started, total: Duration::ZERO, is_begun: true }
     }
 
-    /// Adds the time of a step.
-    pub(super) fn step<T>(&mut self, step: impl FnOnce() -> T) -> T {
-        let started = self.started.take().unwrap_or_else(Instant::now);
-        let result = step();
-        self.total += started.elapsed();
-        result
+    /// Begins a step.
+    pub(super) fn begin(&mut self) {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            self.at = Instant::now();
+        }
+    }
+
+    /// Adds the time of the step that ends.
+    pub(super) fn end(&mut self) {
+        let now = Instant::now();
+        self.total += now.saturating_duration_since(self.at);
+        (self.at, self.is_begun) = (now, false);
+    }
+
+    /// When the last step ended.
+    pub(super) fn ended(&self) -> Instant {
+        self.at
     }
 
     /// Time of all steps.
