@@ -31,7 +31,8 @@ pub(crate) enum RequestInput {
     Read(Box<ReadBody>),
 }
 
-/// A body that has not been read.
+/// A body that has not been read. Its size is a power of two: the allocator finds blocks of other sizes only by a detour.
+#[repr(align(128))]
 pub(crate) struct Unread {
     pub(crate) rest: Rest,
     /// Kind of body that it can be read as.

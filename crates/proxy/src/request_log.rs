@@ -26,6 +26,9 @@ use crate::{
 };
 
 /// A request's record until it is settled: by `settle`, or by being dropped when the client goes away before that.
+///
+/// Its size is a power of two: the allocator finds blocks of other sizes only by a detour.
+#[repr(align(1024))]
 pub struct RequestLog {
     context: Arc<Context>,
     settled: bool,
