@@ -17,20 +17,40 @@ pub(super) enum KvEvent {
     Removed(u64),
 }
 
+/// No block.
+const NONE: u32 = u32::MAX;
+
 /// The blocks of one engine.
 #[derive(Clone)]
 pub(super) struct KvCache {
     capacity: u32,
     host_capacity: usize,
-    /// Blocks in use, by the number of requests.
-    held: HashedMap<u32>,
+    /// Places of blocks by their hashes: one look finds out all of a block.
+    places: HashedMap<u32>,
+    /// Full blocks, and places that are free.
+    blocks: Vec<Block>,
+    free_places: Vec<u32>,
+    /// Full blocks in use.
+    held: u32,
     /// Blocks in use that are not full, so that nobody can share them.
     partial: u32,
-    /// Blocks that no request uses.
-    unused: Lru,
+    /// Ends of the chain of blocks that no request uses, by the time of their use.
+    newest: u32,
+    oldest: u32,
     host: Lru,
     /// Changes since the last [`KvCache::take_events`].
     events: Vec<KvEvent>,
+}
+
+/// A full block on the GPU.
+#[derive(Clone, Copy)]
+struct Block {
+    hash: u64,
+    /// Requests that use it.
+    holders: u32,
+    /// Its neighbours, where none does.
+    newer: u32,
+    older: u32,
 }
 
 /// Blocks at the beginning of a prompt that an engine has.
@@ -48,9 +68,13 @@ impl KvCache {
         Self {
             capacity,
             host_capacity,
-            held: HashedMap::default(),
+            places: HashedMap::default(),
+            blocks: Vec::new(),
+            free_places: Vec::new(),
+            held: 0,
             partial: 0,
-            unused: Lru::default(),
+            newest: NONE,
+            oldest: NONE,
             host: Lru::default(),
             events: Vec::new(),
         }
@@ -58,7 +82,7 @@ impl KvCache {
 
     /// Blocks in use.
     pub(super) fn used(&self) -> u32 {
-        self.held.len() as u32 + self.partial
+        self.held + self.partial
     }
 
     /// Blocks that no request uses.
@@ -79,13 +103,14 @@ impl KvCache {
 
     /// Whether the engine has a block on its GPU.
     pub(super) fn has(&self, hash: u64) -> bool {
-        self.held.contains_key(&hash) || self.unused.contains(hash)
+        self.places.contains_key(&hash)
     }
 
     /// Blocks of these that are not in use: so many free blocks it takes to hold them.
     pub(super) fn not_in_use(&self, blocks: &[u64]) -> u32 {
+        let is_held = |hash: &u64| self.places.get(hash).is_some_and(|place| self.blocks[*place as usize].holders > 0);
         // As with [`KvCache::has`], a block in use has all before it in use.
-        (blocks.len() - blocks.partition_point(|hash| self.held.contains_key(hash))) as u32
+        (blocks.len() - blocks.partition_point(is_held)) as u32
     }
 
     /// Holds full blocks of a request, from one place in its blocks to another. There must be as many free ones as are not in use.
@@ -96,15 +121,29 @@ impl KvCache {
     }
 
     fn hold_block(&mut self, hash: u64, parent: Option<u64>) {
-        if let Some(count) = self.held.get_mut(&hash) {
-            *count += 1;
+        if let Some(&place) = self.places.get(&hash) {
+            if self.blocks[place as usize].holders == 0 {
+                self.unlink(place);
+                self.held += 1;
+            }
+            self.blocks[place as usize].holders += 1;
             return;
         }
-        if !self.unused.remove(hash) {
-            self.make_room();
-            self.events.push(KvEvent::Stored { hash, parent });
-        }
-        self.held.insert(hash, 1);
+        self.make_room();
+        self.events.push(KvEvent::Stored { hash, parent });
+        let block = Block { hash, holders: 1, newer: NONE, older: NONE };
+        let place = match self.free_places.pop() {
+            Some(place) => {
+                self.blocks[place as usize] = block;
+                place
+            }
+            None => {
+                self.blocks.push(block);
+                (self.blocks.len() - 1) as u32
+            }
+        };
+        self.places.insert(hash, place);
+        self.held += 1;
     }
 
     /// Holds a block that is not full. There must be a free one.
@@ -121,12 +160,36 @@ impl KvCache {
     /// Gives back a request's full blocks; they stay cached until room is needed.
     pub(super) fn release(&mut self, blocks: &[u64]) {
         for hash in blocks.iter().rev() {
-            let Some(count) = self.held.get_mut(hash) else { continue };
-            *count -= 1;
-            if *count == 0 {
-                self.held.remove(hash);
-                self.unused.insert(*hash);
+            let Some(&place) = self.places.get(hash) else { continue };
+            let block = &mut self.blocks[place as usize];
+            block.holders -= 1;
+            if block.holders == 0 {
+                self.held -= 1;
+                self.link(place);
             }
+        }
+    }
+
+    /// Makes a block that no request uses any more the newest of these.
+    fn link(&mut self, place: u32) {
+        let older = std::mem::replace(&mut self.newest, place);
+        let block = &mut self.blocks[place as usize];
+        (block.newer, block.older) = (NONE, older);
+        match older {
+            NONE => self.oldest = place,
+            older => self.blocks[older as usize].newer = place,
+        }
+    }
+
+    fn unlink(&mut self, place: u32) {
+        let Block { newer, older, .. } = self.blocks[place as usize];
+        match newer {
+            NONE => self.newest = older,
+            newer => self.blocks[newer as usize].older = older,
+        }
+        match older {
+            NONE => self.oldest = newer,
+            older => self.blocks[older as usize].newer = newer,
         }
     }
 
@@ -144,10 +207,14 @@ impl KvCache {
 
     /// Evicts the least recently used block if none is empty.
     fn make_room(&mut self) {
-        if self.used() + (self.unused.len() as u32) < self.capacity {
+        if self.places.len() as u32 + self.partial < self.capacity || self.oldest == NONE {
             return;
         }
-        let Some(evicted) = self.unused.pop() else { return };
+        let place = self.oldest;
+        let evicted = self.blocks[place as usize].hash;
+        self.unlink(place);
+        self.places.remove(&evicted);
+        self.free_places.push(place);
         self.events.push(KvEvent::Removed(evicted));
         if self.host_capacity > 0 {
             self.host.insert(evicted);

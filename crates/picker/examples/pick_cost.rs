@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Never driven: nothing is scraped, so that nothing but picks is measured.
     let runtime = Builder::new_current_thread().build()?;
     println!("{:>9} {:>8} {:>12} {:>12}", "endpoints", "prompt", "prompts", "ns per pick");
-    for count in [8, 100] {
+    for count in [8, 100, 1_000] {
         for (bytes, strategy) in
             [(0, RoutingStrategy::Load), (2_000, RoutingStrategy::PrefixCache), (200_000, RoutingStrategy::PrefixCache)]
         {
