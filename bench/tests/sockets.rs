@@ -1,7 +1,5 @@
 //! `pailou-bench sockets` measures pickers as processes, and ends what it started: not how fast anything is, which no test asserts.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use std::{
     fs,
     io::{BufRead, BufReader},

@@ -52,7 +52,7 @@ impl SocketWorkload {
             shared_tokens: 6_000,
             own_tokens: 1_200,
             output_tokens: 8,
-            rates: &[20.0],
+            rates: &[100.0],
             instant: true,
             blocks: 8_192,
         };
@@ -61,7 +61,7 @@ impl SocketWorkload {
                 title: "200 tokens, nothing shared, engines that answer at once",
                 shared_tokens: 0,
                 own_tokens: 200,
-                rates: &[100.0],
+                rates: &[400.0],
                 ..medium
             },
             Self::Medium => medium,
@@ -70,7 +70,7 @@ impl SocketWorkload {
                 groups: 10,
                 shared_tokens: 95_000,
                 own_tokens: 5_000,
-                rates: &[4.0],
+                rates: &[30.0],
                 blocks: 65_536,
                 ..medium
             },
