@@ -92,6 +92,13 @@ async fn an_evicted_request_has_a_receipt_that_says_so() {
     let gateway = Setup::with(list).args(["--receipts-sample", "0"]).serve().await;
     let open = Call::chat_stream("qwen", "work through all of this", 5000).header(OBJECTIVE, "batch");
     let mut batch = open.header("x-request-id", "batch").open(gateway.http()).await;
+    let content = async {
+        let mut text = String::new();
+        while text.split("\"content\":\"").skip(1).all(|rest| rest.starts_with('"')) {
+            text.push_str(&String::from_utf8_lossy(&batch.next().await.unwrap().unwrap()));
+        }
+    };
+    wait::within("its first content", content).await;
     assert_eq!(short().send(gateway.http()).await.status, 200);
     wait::within("its end", batch.rest()).await;
     let told = receipt(&gateway, "batch").await;
