@@ -4,13 +4,14 @@
 //! seeds give equal results on every machine. In reading order:
 //!
 //! - `prompt`, `workload`: requests;
-//! - `lru`, `kv`, `model`, `replica`: an engine;
+//! - `chain`, `lru`, `kv`, `model`, `replica`: an engine;
 //! - `policy`, `pickers`: what is compared;
 //! - `timeline`, `simulation`: one run;
 //! - `outcome`, `page`, `curve`: figures, tables, a chart.
 
 mod prompt;
 
+mod chain;
 mod kv;
 mod lru;
 mod model;

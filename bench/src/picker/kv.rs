@@ -6,7 +6,10 @@
 
 use std::ops::Range;
 
-use super::lru::{HashedMap, Lru};
+use super::{
+    chain::{Chain, Linked, Links},
+    lru::{HashedMap, Lru},
+};
 
 /// A change of the blocks that an engine has on its GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +19,6 @@ pub(super) enum KvEvent {
     /// The engine evicts a block.
     Removed(u64),
 }
-
-/// No block.
-const NONE: u32 = u32::MAX;
 
 /// The blocks of one engine.
 #[derive(Clone)]
@@ -34,9 +34,8 @@ pub(super) struct KvCache {
     held: u32,
     /// Blocks in use that are not full, so that nobody can share them.
     partial: u32,
-    /// Ends of the chain of blocks that no request uses, by the time of their use.
-    newest: u32,
-    oldest: u32,
+    /// Blocks that no request uses, by the time of their use.
+    unused: Chain,
     host: Lru,
     /// Changes since the last [`KvCache::take_events`].
     events: Vec<KvEvent>,
@@ -49,8 +48,13 @@ struct Block {
     /// Requests that use it.
     holders: u32,
     /// Its neighbours, where none does.
-    newer: u32,
-    older: u32,
+    links: Links,
+}
+
+impl Linked for Block {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
 }
 
 /// Blocks at the beginning of a prompt that an engine has.
@@ -73,8 +77,7 @@ impl KvCache {
             free_places: Vec::new(),
             held: 0,
             partial: 0,
-            newest: NONE,
-            oldest: NONE,
+            unused: Chain::default(),
             host: Lru::default(),
             events: Vec::new(),
         }
@@ -123,7 +126,7 @@ impl KvCache {
     fn hold_block(&mut self, hash: u64, parent: Option<u64>) {
         if let Some(&place) = self.places.get(&hash) {
             if self.blocks[place as usize].holders == 0 {
-                self.unlink(place);
+                self.unused.unlink(&mut self.blocks, place);
                 self.held += 1;
             }
             self.blocks[place as usize].holders += 1;
@@ -131,7 +134,7 @@ impl KvCache {
         }
         self.make_room();
         self.events.push(KvEvent::Stored { hash, parent });
-        let block = Block { hash, holders: 1, newer: NONE, older: NONE };
+        let block = Block { hash, holders: 1, links: Links::default() };
         let place = match self.free_places.pop() {
             Some(place) => {
                 self.blocks[place as usize] = block;
@@ -165,31 +168,8 @@ impl KvCache {
             block.holders -= 1;
             if block.holders == 0 {
                 self.held -= 1;
-                self.link(place);
+                self.unused.link(&mut self.blocks, place);
             }
-        }
-    }
-
-    /// Makes a block that no request uses any more the newest of these.
-    fn link(&mut self, place: u32) {
-        let older = std::mem::replace(&mut self.newest, place);
-        let block = &mut self.blocks[place as usize];
-        (block.newer, block.older) = (NONE, older);
-        match older {
-            NONE => self.oldest = place,
-            older => self.blocks[older as usize].newer = place,
-        }
-    }
-
-    fn unlink(&mut self, place: u32) {
-        let Block { newer, older, .. } = self.blocks[place as usize];
-        match newer {
-            NONE => self.newest = older,
-            newer => self.blocks[newer as usize].older = older,
-        }
-        match older {
-            NONE => self.oldest = newer,
-            older => self.blocks[older as usize].newer = newer,
         }
     }
 
@@ -207,12 +187,12 @@ impl KvCache {
 
     /// Evicts the least recently used block if none is empty.
     fn make_room(&mut self) {
-        if self.places.len() as u32 + self.partial < self.capacity || self.oldest == NONE {
+        if self.places.len() as u32 + self.partial < self.capacity {
             return;
         }
-        let place = self.oldest;
+        let Some(place) = self.unused.oldest() else { return };
         let evicted = self.blocks[place as usize].hash;
-        self.unlink(place);
+        self.unused.unlink(&mut self.blocks, place);
         self.places.remove(&evicted);
         self.free_places.push(place);
         self.events.push(KvEvent::Removed(evicted));

@@ -5,8 +5,7 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-/// No entry.
-const NONE: u32 = u32::MAX;
+use super::chain::{Chain, Linked, Links};
 
 /// A map by block hashes, which need no further hashing.
 pub(super) type HashedMap<V> = HashMap<u64, V, BuildHasherDefault<Identity>>;
@@ -32,26 +31,24 @@ impl Hasher for Identity {
 }
 
 /// Hashes, the least recently used first to go. The caller bounds their number.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Lru {
     table: HashedMap<u32>,
+    /// Hashes, and places that are free.
     entries: Vec<Entry>,
-    newest: u32,
-    oldest: u32,
-    /// The first of the unused entries, which `older` chains.
-    unused: u32,
+    free_places: Vec<u32>,
+    chain: Chain,
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
     hash: u64,
-    newer: u32,
-    older: u32,
+    links: Links,
 }
 
-impl Default for Lru {
-    fn default() -> Self {
-        Self { table: HashedMap::default(), entries: Vec::new(), newest: NONE, oldest: NONE, unused: NONE }
+impl Linked for Entry {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
     }
 }
 
@@ -67,28 +64,25 @@ impl Lru {
     /// Adds a hash or makes it the newest; true if it is new.
     pub(super) fn insert(&mut self, hash: u64) -> bool {
         let is_new = !self.remove(hash);
-        let entry = Entry { hash, newer: NONE, older: self.newest };
-        let at = if self.unused == NONE {
-            self.entries.push(entry);
-            (self.entries.len() - 1) as u32
-        } else {
-            let at = self.unused;
-            self.unused = self.entries[at as usize].older;
-            self.entries[at as usize] = entry;
-            at
+        let entry = Entry { hash, links: Links::default() };
+        let at = match self.free_places.pop() {
+            Some(at) => {
+                self.entries[at as usize] = entry;
+                at
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as u32
+            }
         };
-        match self.newest {
-            NONE => self.oldest = at,
-            newest => self.entries[newest as usize].newer = at,
-        }
-        self.newest = at;
+        self.chain.link(&mut self.entries, at);
         self.table.insert(hash, at);
         is_new
     }
 
     /// Removes the oldest.
     pub(super) fn pop(&mut self) -> Option<u64> {
-        let hash = self.entries.get(self.oldest as usize)?.hash;
+        let hash = self.entries[self.chain.oldest()? as usize].hash;
         self.remove(hash);
         Some(hash)
     }
@@ -96,17 +90,8 @@ impl Lru {
     /// Removes a hash; false if it is not there.
     pub(super) fn remove(&mut self, hash: u64) -> bool {
         let Some(at) = self.table.remove(&hash) else { return false };
-        let Entry { newer, older, .. } = self.entries[at as usize];
-        match newer {
-            NONE => self.newest = older,
-            newer => self.entries[newer as usize].older = older,
-        }
-        match older {
-            NONE => self.oldest = newer,
-            older => self.entries[older as usize].newer = newer,
-        }
-        self.entries[at as usize].older = self.unused;
-        self.unused = at;
+        self.chain.unlink(&mut self.entries, at);
+        self.free_places.push(at);
         true
     }
 }
