@@ -199,17 +199,7 @@ async fn a_conversation_goes_on_by_the_tokens_of_its_earlier_turns() {
 async fn the_picker_for_other_gateways_knows_prefixes_by_events_too() {
     let [a, b] = two(EventEncoding::Map).await;
     let picker = Picker::serve("qwen", pool(&[&a, &b]), &[]).await;
-    let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
-    let mut foreign = pool_of("qwen", &[&a, &b]);
-    foreign[0]["spec"]["endpointPickerRef"] = json!({"name": "epp", "port": {"number": 9002}, "failureMode": "FailClose"});
-    list.extend(foreign);
-    list.push(objects::object("v1", "Service", "epp", json!({"ports": [{"name": "grpc", "port": 9002}]})));
-    list.push(json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {"name": "epp-1", "labels": {"kubernetes.io/service-name": "epp"}},
-        "ports": [{"name": "grpc", "port": 9002}], "endpoints": [{"addresses": [picker.grpc().ip()]}],
-    }));
-    let gateway = Setup::with(list).serve().await;
+    let gateway = crate::picker::gateway(&[&a, &b], &picker, "FailClose", []).await;
     let stored = async || picker.metric("pailou_kv_event_blocks", &["kind=\"stored\""]).await;
     wait::within("both engines are heard", async {
         while picker.metric("pailou_kv_publishers", &["state=\"complete\""]).await != 2.0 {}

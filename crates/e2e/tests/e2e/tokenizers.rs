@@ -169,17 +169,7 @@ async fn the_picker_for_other_gateways_tokenizes_too() {
     let models = Models::new(&data("qwen.json"));
     let [a, b] = [engine("a").await, engine("b").await];
     let picker = Picker::serve("qwen", pool(&[&a, &b]), &["--tokenizers", models.0.to_str().unwrap()]).await;
-    let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
-    let mut foreign = pool_of("qwen", &[&a, &b]);
-    foreign[0]["spec"]["endpointPickerRef"] = json!({"name": "epp", "port": {"number": 9002}, "failureMode": "FailClose"});
-    list.extend(foreign);
-    list.push(objects::object("v1", "Service", "epp", json!({"ports": [{"name": "grpc", "port": 9002}]})));
-    list.push(json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {"name": "epp-1", "labels": {"kubernetes.io/service-name": "epp"}},
-        "ports": [{"name": "grpc", "port": 9002}], "endpoints": [{"addresses": [picker.grpc().ip()]}],
-    }));
-    let gateway = Setup::with(list).serve().await;
+    let gateway = crate::picker::gateway(&[&a, &b], &picker, "FailClose", []).await;
     let asked = async {
         for question in 0.. {
             assert_eq!(chat("gates", question).send(gateway.http()).await.status, 200);
