@@ -54,7 +54,7 @@ pub(crate) use client_place::ClientPlace;
 pub(crate) use consultation::{Consultation, consult_guards, have_same_guards};
 use oidc::OidcState;
 use passed::PassedFilters;
-use passing::pass;
+pub(crate) use passing::pass;
 use rate_limit::LimitState;
 pub(crate) use rate_limit::{BackendRequest, charge_backend};
 pub(crate) use stage::{Matched, Passage, Stage};
@@ -229,23 +229,6 @@ impl FilterState {
         // The body may have failed for that alone.
         gone_on.map_err(|error| processing.refusal().unwrap_or(error))
     }
-}
-
-/// Passes a request through a listener's filters, in order.
-///
-/// # Errors
-/// The response of the first filter that refuses the request.
-pub(crate) async fn request_to_listener(
-    filters: &[HttpFilter],
-    stage: &Stage<'_>,
-    head: &mut Head,
-    input: RequestInput,
-    state: &mut FilterState,
-) -> Result<Passage<RequestInput>, Error> {
-    if filters.is_empty() {
-        return Ok(Passage::Continue(input));
-    }
-    pass(filters, stage, head, input, state).await
 }
 
 /// Passes a request through its rule's filters, in order.

@@ -248,7 +248,7 @@ async fn serve(
     let input = RequestInput::new(body.without_identities(&listener.identity_headers), head);
     let (entry, input) = match preflight::rule(listener, head) {
         Some(entry) => (entry, input),
-        None => match filter::request_to_listener(&listener.filters, &stage, head, input, state).await? {
+        None => match filter::pass(&listener.filters, &stage, head, input, state).await? {
             Passage::Continue(input) | Passage::Rematch(input) => match find_rule(listener, &stage, head, input, record).await {
                 Ok(found) => found,
                 // Boxed: most requests are routed, and would carry the room it needs.

@@ -14,7 +14,7 @@ use crate::{error::Error, request_head::Head, request_input::RequestInput};
 ///
 /// # Errors
 /// The response of the first filter that refuses the request.
-pub(super) async fn pass(
+pub(crate) async fn pass(
     filters: &[HttpFilter],
     stage: &Stage<'_>,
     head: &mut Head,
