@@ -71,6 +71,9 @@ pub(crate) struct Seen {
     pub(crate) timed: Timed,
 }
 
+// One field too many would make it the next multiple.
+const _: () = assert!(size_of::<Seen>().is_power_of_two());
+
 impl Picked {
     pub(crate) fn new(shared: Arc<Shared>, reservation: Reservation, seen: Seen, chain: Chain) -> Self {
         let cached = AtomicU64::new(0);

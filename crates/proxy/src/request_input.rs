@@ -41,6 +41,9 @@ pub(crate) struct Unread {
     codings: Codings,
 }
 
+// One field too many would make it the next multiple.
+const _: () = assert!(size_of::<Unread>().is_power_of_two());
+
 /// A body that has been read.
 pub(crate) struct ReadBody {
     /// As it came.

@@ -41,6 +41,9 @@ pub struct RequestLog {
     pub(crate) body_delays: Option<Arc<Mutex<Delays>>>,
 }
 
+// One field too many would make it the next multiple.
+const _: () = assert!(size_of::<RequestLog>().is_power_of_two());
+
 impl RequestLog {
     /// A record of a request that has just come.
     pub(crate) fn new(context: Arc<Context>, peer: SocketAddr, method: Method, version: Version) -> Self {
