@@ -61,10 +61,9 @@ fn call(call: &Value) -> Value {
     let function = call.get_attr("function").unwrap_or_default();
     let Ok(arguments) = function.get_attr("arguments") else { return call.clone() };
     let arguments = match arguments.as_str() {
-        Some("") => Value::from_pairs::<[(&str, Value); 0], _, _>([]),
-        Some(text) => serde_json::from_str(text).unwrap_or(arguments),
-        None if arguments.is_none() || arguments.is_undefined() => Value::from_pairs::<[(&str, Value); 0], _, _>([]),
-        None => arguments,
+        Some(text) if !text.is_empty() => serde_json::from_str(text).unwrap_or(arguments),
+        None if !arguments.is_none() && !arguments.is_undefined() => arguments,
+        _ => Value::from_pairs::<[(&str, Value); 0], _, _>([]),
     };
     replaced(call, "function", replaced(&function, "arguments", arguments))
 }

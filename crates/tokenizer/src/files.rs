@@ -11,7 +11,7 @@ use flate2::read::GzDecoder;
 use crate::FileError;
 
 /// Longest file, in bytes: those of vocabularies with 262,144 tokens have 33 MB.
-pub const MAX_FILE_BYTES: usize = 64 << 20;
+const MAX_FILE_BYTES: usize = 64 << 20;
 /// Names of the files.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
 pub(crate) const CONFIG: &str = "tokenizer_config.json";
@@ -43,11 +43,8 @@ impl ModelFiles {
         })
     }
 
-    /// The files by name, such as the keys of a ConfigMap.
-    ///
-    /// # Errors
-    /// As of [`ModelFiles::read`].
-    pub fn find(mut file: impl FnMut(&'static str) -> Result<Option<Vec<u8>>, FileError>) -> Result<Self, FileError> {
+    /// The files by name.
+    fn find(mut file: impl FnMut(&'static str) -> Result<Option<Vec<u8>>, FileError>) -> Result<Self, FileError> {
         let tokenizer = match file(TOKENIZER)? {
             Some(bytes) => bytes,
             None => {

@@ -18,7 +18,7 @@ mod template;
 mod tokenizer;
 
 pub use self::error::{FileError, PromptError};
-pub use self::files::{MAX_FILE_BYTES, ModelFiles};
+pub use self::files::ModelFiles;
 pub use self::model::ModelTokenizer;
 pub use self::template::Template;
 pub use self::tokenizer::Tokenizer;

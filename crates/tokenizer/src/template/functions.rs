@@ -26,9 +26,9 @@ fn to_json(state: &mut State<'_, '_>, value: &Value, options: Kwargs) -> Result<
     let indent: Option<usize> = options.get("indent")?;
     let sorted: Option<bool> = options.get("sort_keys")?;
     let ascii: Option<bool> = options.get("ensure_ascii")?;
-    let _separators: Option<Value> = options.get("separators")?;
+    let separators: Option<Value> = options.get("separators")?;
     options.assert_all_used()?;
-    if ascii == Some(true) || _separators.is_some_and(|it| !it.is_none()) {
+    if ascii == Some(true) || separators.is_some_and(|it| !it.is_none()) {
         return Err(Error::new(ErrorKind::InvalidOperation, "tojson: ensure_ascii and separators are not supported"));
     }
     let mut text = String::new();
