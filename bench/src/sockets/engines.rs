@@ -51,12 +51,12 @@ impl Engines {
         Ok(Self { addresses, _processes: processes })
     }
 
-    /// Where they listen.
+    /// Their addresses.
     pub(super) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// What they have counted so far.
+    /// Sum of their counters so far.
     ///
     /// # Errors
     /// One does not answer.

@@ -32,7 +32,7 @@ impl Site {
     /// Free addresses.
     ///
     /// # Errors
-    /// There are none.
+    /// No address is free.
     pub(super) fn new(engines: u16, directory: &Path, exact: bool, external: bool) -> io::Result<Self> {
         let port = || Ok::<_, io::Error>(free_address()?.port());
         Ok(Self {
@@ -49,7 +49,7 @@ impl Site {
         })
     }
 
-    /// Where an engine listens.
+    /// An engine's address.
     pub(super) fn engine(&self, index: u16) -> SocketAddrV4 {
         // As `127.0.1.1@ENGINE@` in configurations.
         let last = format!("1{index}").parse().unwrap_or(u8::MAX);

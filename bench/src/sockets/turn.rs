@@ -14,14 +14,14 @@ use super::{
 };
 use crate::{cpu, error::Error, process::Process, stats::quantile};
 
-/// How long processes may take to answer their first request.
+/// Time for processes to answer their first request.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Pause between two tries.
 const RETRY: Duration = Duration::from_millis(20);
 /// Pause between a gateway's first answer and the load: metrics of engines are read, their events followed.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// What all turns have in common.
+/// Settings that all turns share.
 pub(super) struct Conditions<'a> {
     pub(super) programs: &'a Programs,
     pub(super) engines: u16,

@@ -1,4 +1,4 @@
-//! Headers that are made of a token's claims.
+//! Headers with a token's claims.
 
 use std::{
     borrow::Cow,
@@ -7,7 +7,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue};
 
-/// Bytes of one token's headers that are kept at most; those of others are made at each use.
+/// Bytes of one token's headers that are kept at most; longer ones are computed at each use.
 const MAX_KEPT: usize = 1024;
 
 /// A header that the backend gets a claim in.
@@ -19,7 +19,7 @@ pub struct ClaimToHeader {
     pub claim: Vec<Box<str>>,
 }
 
-/// A token's headers, made once: most tokens come many times. They are those of the first provider that asks.
+/// A token's headers, computed once: most tokens come many times. They are those of the first provider that asks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeptHeaders(OnceLock<(Arc<[ClaimToHeader]>, HeaderValues)>);
 
@@ -27,7 +27,7 @@ pub(crate) struct KeptHeaders(OnceLock<(Arc<[ClaimToHeader]>, HeaderValues)>);
 type HeaderValues = Box<[Option<HeaderValue>]>;
 
 impl KeptHeaders {
-    /// The values of a provider's headers, which are made by `value` where they are not kept.
+    /// The values of a provider's headers; `value` computes those that are not kept.
     pub(crate) fn of(
         &self,
         headers: &Arc<[ClaimToHeader]>,
@@ -48,7 +48,7 @@ impl KeptHeaders {
     }
 }
 
-/// What is kept says nothing that the claims do not.
+/// Kept headers say nothing that the claims do not.
 impl PartialEq for KeptHeaders {
     fn eq(&self, _: &Self) -> bool {
         true

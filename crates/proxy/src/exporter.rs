@@ -44,7 +44,7 @@ pub(crate) struct Exporter {
     queue: Arc<ExportQueue>,
     context: Weak<Context>,
     client: Arc<CollectorClient>,
-    /// Where batches are messages of one.
+    /// The stream whose messages are batches, of a collector that takes one.
     stream: Option<LogStream>,
     /// Dropped at the end of the task, which the process's end waits for.
     _running: watch::Sender<()>,

@@ -70,7 +70,7 @@ thread_local! {
 
 const TEXTS_KEPT: usize = 16;
 
-/// The text of figures, which is made anew only after others at its place.
+/// The text of figures: kept, until others take its place.
 fn known(figures: Figures) -> Option<HeaderValue> {
     TEXTS.with_borrow_mut(|texts| {
         let place = &mut texts[figures.0.wrapping_add(figures.1) as usize % TEXTS_KEPT];

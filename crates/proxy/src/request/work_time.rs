@@ -30,7 +30,7 @@ impl WorkTime {
         (self.at, self.is_begun) = (now, false);
     }
 
-    /// When the last step ended.
+    /// End of the last step.
     pub(super) fn ended(&self) -> Instant {
         self.at
     }

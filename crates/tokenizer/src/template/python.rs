@@ -7,7 +7,7 @@ use minijinja::{Error, ErrorKind, Output, State, Value, value::ValueKind};
 /// Deepest value that is written.
 const MAX_DEPTH: usize = 64;
 
-/// How JSON is laid out.
+/// Layout of JSON.
 pub(super) struct JsonForm {
     /// Blanks for each level; `None`: all in one line.
     pub(super) indent: Option<usize>,

@@ -66,7 +66,7 @@ fn is_foreign(expression: &str) -> bool {
     while let Some(character) = characters.next() {
         match character {
             '\\' => {
-                // What is escaped, a property's name with it, is no quantifier.
+                // An escaped character is no quantifier, nor is a property's name.
                 if matches!(characters.next(), Some('p' | 'P')) && characters.peek() == Some(&'{') {
                     characters.by_ref().find(|character| *character == '}');
                 }

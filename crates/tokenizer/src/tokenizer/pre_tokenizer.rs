@@ -23,7 +23,7 @@ pub(super) enum Splitter {
     Metaspace { replacement: char, prepends: Prepends, splits: bool },
 }
 
-/// What becomes of a match.
+/// Place of a match among the parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Behavior {
     Removed,

@@ -1,4 +1,4 @@
-//! Who reaches a data plane's pods: everybody its listeners, the controller and few others its admin endpoint.
+//! Access to a data plane's pods: everybody reaches its listeners, the controller and few others its admin endpoint.
 
 use k8s_openapi::{
     api::networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec},
