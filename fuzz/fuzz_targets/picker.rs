@@ -75,7 +75,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         store.upsert(Entry::new(decoded, "-".into())).expect("room");
     }
     let picker = Arc::new(EndpointPicker::new(runtime.handle(), Default::default()));
-    picker.update(one_pool(&store, None, "default", "p"), None);
+    picker.update(one_pool(&store, None, ("default", "p"), None), None);
     let limits = Limits { max_body: MAX_BODY, body_memory: 4 * MAX_BODY as u64, max_endpoints: 4 };
     let calls = Calls::new(picker.clone(), &limits);
     World { runtime, picker, calls }
