@@ -138,6 +138,10 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        template::Certificates,
+        workload::{Sampled, Setup},
+    };
 
     #[test]
     fn peers_are_asked_for_by_name_and_path() {
@@ -157,5 +161,40 @@ mod tests {
             );
         }
         assert!(PeerName::Direct.peer().is_none());
+    }
+
+    #[test]
+    fn a_collector_is_named_where_telemetry_is_measured_and_nowhere_else() {
+        let endpoint = |setup| {
+            let certificates = Certificates { ca: String::new(), certificate: String::new(), key: String::new() };
+            let address = ([127, 0, 0, 1], 1).into();
+            let site = Site {
+                address,
+                admin: address,
+                engine_port: 2,
+                directory: Path::new("/d"),
+                setup,
+                threads: 1,
+                connections: 1,
+                certificates: &certificates,
+                key_set: String::new(),
+            };
+            let command = PAILOU.command(Path::new("pailou"), &site);
+            let of = |wanted: &str| {
+                let (_, value) = command.get_envs().find(|(name, _)| *name == wanted)?;
+                value?.to_str().map(str::to_owned)
+            };
+            (
+                of("OTEL_EXPORTER_OTLP_ENDPOINT").unwrap(),
+                of("OTEL_TRACES_SAMPLER_ARG").unwrap(),
+                of("PAILOU_RECEIPTS_SAMPLE").unwrap(),
+            )
+        };
+        let texts = |one: &str, two: &str, three: &str| (one.to_owned(), two.to_owned(), three.to_owned());
+        assert_eq!(endpoint(Setup::Telemetry(Sampled::All)), texts("http://127.0.0.2:2", "1", "1"));
+        assert_eq!(endpoint(Setup::Telemetry(Sampled::Hundredth)), texts("http://127.0.0.2:2", "0.01", "0.01"));
+        for setup in [Setup::Clear, Setup::Tls, Setup::H2, Setup::Routes(2), Setup::Limits, Setup::Jwt(1)] {
+            assert_eq!(endpoint(setup), texts("", "", "0.01"), "{setup:?}");
+        }
     }
 }

@@ -36,8 +36,8 @@ pub(crate) fn table(summaries: &[Summary], footprints: &[FootprintSummary], proc
 fn targets(summaries: &[Summary], footprints: &[FootprintSummary], processors: usize) -> Vec<Target> {
     use Bound::{AtLeast, AtMost};
     use Workload::{
-        FewStreams, IdleTenThousand, IdleThousand, Jwt, Large, Limits, ManyRoutes, ManyStreams, Medium, NewJwt, Small, Start,
-        TwoCores,
+        AllTelemetry, FewStreams, IdleTenThousand, IdleThousand, Jwt, Large, Limits, ManyRoutes, ManyStreams, Medium, NewJwt,
+        Small, SomeTelemetry, Start, TwoCores,
     };
     let of = |workload, subject: &str| summaries.iter().find(|summary| summary.workload == workload && summary.subject == subject);
     let ratio = |workload| middle(of(workload, GATEWAY)?.cpu_ratio);
@@ -64,6 +64,8 @@ fn targets(summaries: &[Summary], footprints: &[FootprintSummary], processors: u
         target("CPU per request, an API key, three limits, a budget", "× none", AtMost(1.05), own(Limits)),
         target("CPU per request, a JSON Web Token seen before", "× none", AtMost(1.05), own(Jwt)),
         target("CPU of a new JSON Web Token", "µs", AtMost(60.0), new_token),
+        target("CPU per request, spans and receipts of 1 %, metrics", "× none", AtMost(1.03), own(SomeTelemetry)),
+        target("CPU per request, spans and receipts of all, metrics", "× none", AtMost(1.15), own(AllTelemetry)),
         target("memory, idle", "MB", AtMost(12.0), footprint(Start, |summary| summary.idle_bytes).map(|bytes| bytes / 1e6)),
         target("memory per idle stream, of 1,000", "KB", AtMost(20.0), per_stream(IdleThousand)),
         target("memory per idle stream, of 10,000", "KB", AtMost(20.0), per_stream(IdleTenThousand)),

@@ -26,6 +26,12 @@ pub(crate) enum Workload {
     /// As 200b, of callers with so many JSON Web Tokens that each is new.
     #[value(name = "jwt-new")]
     NewJwt,
+    /// As 200b, with spans, metrics and receipts of a hundredth of the requests.
+    #[value(name = "telemetry-1")]
+    SomeTelemetry,
+    /// As 200b, with spans, metrics and receipts of every request.
+    #[value(name = "telemetry-100")]
+    AllTelemetry,
     /// Prompts of 32 KiB, 32 connections.
     #[value(name = "32k")]
     Medium,
@@ -112,6 +118,15 @@ pub(crate) enum Setup {
     Limits,
     /// As `Clear`, with so many JSON Web Tokens in turn.
     Jwt(u32),
+    /// As `Clear`, with a collector for spans and metrics, and receipts; spans and receipts are of this share of the requests.
+    Telemetry(Sampled),
+}
+
+/// Share of requests that have spans and receipts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sampled {
+    Hundredth,
+    All,
 }
 
 /// Tokens of callers whose token is new: several times as many as a gateway remembers.
@@ -127,7 +142,7 @@ impl Workload {
     /// All workloads in the order of the results. The comparison of a workload comes right before it.
     pub(crate) fn groups() -> &'static [&'static [Self]] {
         &[
-            &[Self::Small, Self::TwoCores, Self::Limits, Self::Jwt, Self::NewJwt],
+            &[Self::Small, Self::TwoCores, Self::Limits, Self::Jwt, Self::NewJwt, Self::SomeTelemetry, Self::AllTelemetry],
             &[Self::Medium],
             &[Self::Large],
             &[Self::FewStreams],
@@ -155,6 +170,14 @@ impl Workload {
             }
             Self::Jwt => Shape { title: "200 B prompts, a token seen before", setup: Setup::Jwt(1), ..MODEL },
             Self::NewJwt => Shape { title: "200 B prompts, a new token each", setup: Setup::Jwt(NEW_TOKENS), ..MODEL },
+            Self::SomeTelemetry => Shape {
+                title: "200 B prompts, spans and receipts of 1 %, metrics",
+                setup: Setup::Telemetry(Sampled::Hundredth),
+                ..MODEL
+            },
+            Self::AllTelemetry => {
+                Shape { title: "200 B prompts, spans and receipts of all, metrics", setup: Setup::Telemetry(Sampled::All), ..MODEL }
+            }
             Self::Medium => Shape { title: "32 KiB prompts, 32 connections", kind: Kind::Requests(4000), body: 32 << 10, ..MODEL },
             Self::Large => Shape { title: "1 MiB prompts, 32 connections", kind: Kind::Requests(200), body: 1 << 20, ..MODEL },
             Self::FewStreams => Shape { title: "SSE, 200 chunks, 16 streams", ..STREAMS },
@@ -185,7 +208,9 @@ impl Workload {
     /// The workload whose cost this one's is compared with, of the same gateway.
     pub(crate) fn base(self) -> Option<Self> {
         match self {
-            Self::TwoCores | Self::Limits | Self::Jwt | Self::NewJwt => Some(Self::Small),
+            Self::TwoCores | Self::Limits | Self::Jwt | Self::NewJwt | Self::SomeTelemetry | Self::AllTelemetry => {
+                Some(Self::Small)
+            }
             Self::ManyRoutes => Some(Self::FewRoutes),
             _ => None,
         }
@@ -198,7 +223,7 @@ impl Workload {
 
     /// Whether it measures what only this gateway is configured for here.
     pub(crate) fn is_of_policies(self) -> bool {
-        matches!(self.shape().setup, Setup::Limits | Setup::Jwt(_))
+        matches!(self.shape().setup, Setup::Limits | Setup::Jwt(_) | Setup::Telemetry(_))
     }
 
     /// Whether answers are streams.
@@ -217,6 +242,8 @@ impl Setup {
             Self::Routes(_) => "routes",
             Self::Limits => "limits",
             Self::Jwt(_) => "jwt",
+            Self::Telemetry(Sampled::Hundredth) => "telemetry1",
+            Self::Telemetry(Sampled::All) => "telemetry100",
         }
     }
 

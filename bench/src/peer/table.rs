@@ -205,6 +205,14 @@ pub(crate) const PAILOU: Peer = Peer {
         "-f",
         "@CONFIG@",
     ],
+    // An engine takes what is sent to a collector as well: it answers every request.
+    environment: &[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "@telemetry1,telemetry100 http://127.0.0.2:@ENGINE_PORT@"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "@telemetry1,telemetry100 http/protobuf"),
+        ("OTEL_TRACES_SAMPLER", "@telemetry1,telemetry100 parentbased_traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "@telemetry1 0.01\n@telemetry100 1"),
+        ("PAILOU_RECEIPTS_SAMPLE", "@telemetry100 1\n@clear,tls,h2,routes,limits,jwt,telemetry1 0.01"),
+    ],
     ..NONE
 };
 
