@@ -14,6 +14,9 @@ pub enum FileError {
     /// It is longer than is read.
     #[error("{0}: longer than {1} MiB")]
     TooLong(&'static str, usize),
+    /// Its chat template is longer than is read.
+    #[error("{0}: chat_template: longer than {1} MiB")]
+    LongTemplate(&'static str, usize),
     /// It is not what its name says.
     #[error("{0}: {1}")]
     Malformed(&'static str, String),
@@ -35,6 +38,9 @@ pub enum PromptError {
     /// The files have no chat template.
     #[error("the model's files have no chat template")]
     NoTemplate,
+    /// The text, or the question, is longer than is tokenized here.
+    #[error("the prompt is longer than is tokenized here, 1 MiB of text")]
+    TooLong,
     /// The request asks for something that only the engine does: another template, a message to be continued, images.
     #[error("the request has {0}, which the engine alone understands")]
     Unsupported(&'static str),

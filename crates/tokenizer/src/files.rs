@@ -31,6 +31,9 @@ pub struct ModelFiles {
 }
 
 impl ModelFiles {
+    /// Names of the files that are looked for.
+    pub const NAMES: [&str; 4] = [TOKENIZER, COMPRESSED, CONFIG, TEMPLATE];
+
     /// The files of a directory: `tokenizer.json` or `tokenizer.json.gz`, `tokenizer_config.json`, `chat_template.jinja`.
     ///
     /// # Errors

@@ -20,5 +20,5 @@ mod tokenizer;
 pub use self::error::{FileError, PromptError};
 pub use self::files::ModelFiles;
 pub use self::model::ModelTokenizer;
-pub use self::template::Template;
+pub use self::template::{RenderLength, Template};
 pub use self::tokenizer::Tokenizer;

@@ -4,9 +4,44 @@ use minijinja::Value;
 use serde::Deserialize;
 
 use crate::{
-    FileError, ModelFiles, PromptError, Template, Tokenizer, chat,
+    FileError, ModelFiles, PromptError, RenderLength, Template, Tokenizer, chat,
     files::{CONFIG, TEMPLATE},
 };
+
+/// Longest question, in bytes: a text of 1 MiB has no more where its characters are escaped.
+const MAX_QUESTION_BYTES: usize = 2 << 20;
+/// Longest question whose template has few steps.
+const MAX_SHORT_BYTES: usize = 8 << 10;
+/// Arguments of `apply_chat_template`, and names that are not a chat's to set: engines take these from `chat_template_kwargs` otherwise than a
+/// template's variables, each version in its own way, or refuse them.
+const RESERVED: [&str; 26] = [
+    "add_generation_prompt",
+    "chat_template",
+    "continue_final_message",
+    "conversation",
+    "cycler",
+    "dict",
+    "documents",
+    "joiner",
+    "kwargs",
+    "lipsum",
+    "max_length",
+    "messages",
+    "namespace",
+    "padding",
+    "raise_exception",
+    "range",
+    "return_assistant_tokens_mask",
+    "return_dict",
+    "return_tensors",
+    "sanitize_control_tokens",
+    "self",
+    "strftime_now",
+    "tokenize",
+    "tokenizer_kwargs",
+    "tools",
+    "truncation",
+];
 
 /// A model's tokenizer and its chat template.
 #[derive(Debug)]
@@ -68,13 +103,18 @@ impl ModelTokenizer {
     /// # Errors
     /// There is no template for a chat, the template refuses it, or the request asks for something that only the engine does.
     pub fn tokens(&self, question: &[u8]) -> Result<Vec<u32>, PromptError> {
-        let question: Question = serde_json::from_slice(question).map_err(|error| PromptError::Malformed(error.to_string()))?;
-        let (text, adds_special_tokens) = match (&question.prompt, &question.messages) {
-            (Some(prompt), _) => (prompt.clone(), question.add_special_tokens.unwrap_or(true)),
-            (None, Some(messages)) => (self.chat(&question, messages)?, question.add_special_tokens.unwrap_or(false)),
+        if question.len() > MAX_QUESTION_BYTES {
+            return Err(PromptError::TooLong);
+        }
+        let length = if question.len() > MAX_SHORT_BYTES { RenderLength::Long } else { RenderLength::Short };
+        let mut question: Question = serde_json::from_slice(question).map_err(|error| PromptError::Malformed(error.to_string()))?;
+        let (text, adds_special_tokens) = match (question.prompt.take(), &question.messages) {
+            (Some(prompt), _) => (prompt, question.add_special_tokens.unwrap_or(true)),
+            (None, Some(messages)) => (self.chat(&question, messages, length)?, question.add_special_tokens.unwrap_or(false)),
             (None, None) => return Err(PromptError::Malformed("neither `prompt` nor `messages`".to_owned())),
         };
-        Ok(self.tokenizer.tokens(&text, adds_special_tokens))
+        drop(question);
+        self.tokenizer.tokens(&text, adds_special_tokens)
     }
 
     /// Memory of remembered tokens, in bytes.
@@ -82,7 +122,7 @@ impl ModelTokenizer {
         self.tokenizer.remembered_bytes()
     }
 
-    fn chat(&self, question: &Question, messages: &Value) -> Result<String, PromptError> {
+    fn chat(&self, question: &Question, messages: &Value, length: RenderLength) -> Result<String, PromptError> {
         // A client's template would be a program of a stranger's.
         let foreign = [
             (question.chat_template.is_some(), "a chat_template of its own"),
@@ -105,12 +145,13 @@ impl ModelTokenizer {
             for name in given.try_iter().into_iter().flatten() {
                 let value = given.get_item(&name).unwrap_or_default();
                 let Some(name) = name.as_str() else { continue };
-                if !["messages", "tools", "chat_template", "tokenize"].contains(&name) {
-                    context.push((name.to_owned(), value));
+                if RESERVED.contains(&name) || name.ends_with("_token") {
+                    return Err(PromptError::Unsupported("a name in chat_template_kwargs that is no template's variable"));
                 }
+                context.push((name.to_owned(), value));
             }
         }
-        template.render(Value::from_pairs(context))
+        template.render(Value::from_pairs(context), length)
     }
 }
 

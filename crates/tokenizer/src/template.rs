@@ -13,12 +13,14 @@ use minijinja::{Environment, Value, syntax::SyntaxConfig};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 use self::content_format::takes_parts;
-use crate::{FileError, PromptError};
+use crate::{FileError, PromptError, tokenizer::MAX_TEXT_BYTES};
 
-/// Steps of one rendering; each 64 bytes of a value that it makes are one, too.
-const MAX_STEPS: u64 = 4_000_000;
+/// Steps of one rendering; each 64 bytes of a value that it makes are one, too: no more than 64 MB.
+const MAX_STEPS: u64 = 1_000_000;
+/// Steps where the messages are short, and a thread that serves may render them: some milliseconds.
+const MAX_SHORT_STEPS: u64 = 100_000;
 /// Longest prompt, in bytes.
-const MAX_PROMPT_BYTES: usize = 16 << 20;
+const MAX_PROMPT_BYTES: usize = MAX_TEXT_BYTES;
 /// Longest template, in bytes.
 const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 /// Deepest nesting of a rendering.
@@ -29,7 +31,18 @@ const NAME: &str = "chat_template";
 /// A chat template.
 pub struct Template {
     environment: Environment<'static>,
+    /// The same with fewer steps.
+    short: Environment<'static>,
     takes_parts: bool,
+}
+
+/// Length of what is rendered: it bounds the steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenderLength {
+    /// Up to 8 KiB.
+    Short,
+    /// More.
+    Long,
 }
 
 impl Template {
@@ -39,7 +52,7 @@ impl Template {
     /// It is too long, or not a template that is understood.
     pub fn new(source: &str, file: &'static str) -> Result<Self, FileError> {
         if source.len() > MAX_TEMPLATE_BYTES {
-            return Err(FileError::TooLong(file, MAX_TEMPLATE_BYTES >> 20));
+            return Err(FileError::LongTemplate(file, MAX_TEMPLATE_BYTES >> 20));
         }
         let malformed = |error: minijinja::Error| FileError::Malformed(file, format!("chat template: {error:#}"));
         let mut environment = Environment::new();
@@ -52,7 +65,9 @@ impl Template {
         functions::add(&mut environment);
         let source = without_generation_marks(source);
         environment.add_template_owned(NAME, source.clone()).map_err(malformed)?;
-        Ok(Self { environment, takes_parts: takes_parts(&source) })
+        let mut short = environment.clone();
+        short.set_fuel(Some(MAX_SHORT_STEPS));
+        Ok(Self { environment, short, takes_parts: takes_parts(&source) })
     }
 
     /// Whether messages' contents are lists of parts for it; otherwise they are texts.
@@ -64,12 +79,17 @@ impl Template {
     ///
     /// # Errors
     /// The template refuses it, fails, or goes beyond its bounds.
-    pub fn render(&self, context: Value) -> Result<String, PromptError> {
+    pub fn render(&self, context: Value, length: RenderLength) -> Result<String, PromptError> {
         let failed = |error: minijinja::Error| PromptError::Template(reason(&error));
-        let template = self.environment.get_template(NAME).map_err(failed)?;
-        let mut prompt = Bounded(Vec::new());
-        template.render_captured_to(context, &mut prompt).map_err(failed)?;
-        String::from_utf8(prompt.0).map_err(|_| PromptError::Template("no text".to_owned()))
+        let environment = if length == RenderLength::Short { &self.short } else { &self.environment };
+        let template = environment.get_template(NAME).map_err(failed)?;
+        let mut prompt = Bounded { text: Vec::new(), is_full: false };
+        let rendered = template.render_captured_to(context, &mut prompt).map(drop);
+        if prompt.is_full {
+            return Err(PromptError::TooLong);
+        }
+        rendered.map_err(failed)?;
+        String::from_utf8(prompt.text).map_err(|_| PromptError::Template("no text".to_owned()))
     }
 }
 
@@ -96,14 +116,18 @@ fn without_generation_marks(source: &str) -> String {
 }
 
 /// Bytes, as many as a prompt may have.
-struct Bounded(Vec<u8>);
+struct Bounded {
+    text: Vec<u8>,
+    is_full: bool,
+}
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_PROMPT_BYTES {
+        if self.text.len() + bytes.len() > MAX_PROMPT_BYTES {
+            self.is_full = true;
             return Err(io::Error::other("the prompt is too long"));
         }
-        self.0.extend_from_slice(bytes);
+        self.text.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

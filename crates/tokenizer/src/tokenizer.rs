@@ -19,7 +19,12 @@ use self::{
     pre_tokenizer::PreTokenizer,
     special_tokens::SpecialTokens,
 };
-use crate::{FileError, files, segment_cache::SegmentCache};
+use crate::{FileError, PromptError, files, segment_cache::SegmentCache};
+
+/// Longest text, in bytes. A single word takes most memory: measured up to 20 MB beside the text, for 1 MiB.
+pub(crate) const MAX_TEXT_BYTES: usize = 1 << 20;
+/// Longest part of a text after its normalizers, in bytes: some make 11 bytes of one.
+const MAX_NORMALIZED_BYTES: usize = 2 * MAX_TEXT_BYTES;
 
 /// A tokenizer.
 pub struct Tokenizer {
@@ -49,12 +54,18 @@ impl Tokenizer {
     }
 
     /// Tokens of a text. `adds_special_tokens`: with those that begin and end a prompt.
-    pub fn tokens(&self, text: &str, adds_special_tokens: bool) -> Vec<u32> {
+    ///
+    /// # Errors
+    /// It is longer than 1 MiB, or its normalizers make it longer than 2 MiB.
+    pub fn tokens(&self, text: &str, adds_special_tokens: bool) -> Result<Vec<u32>, PromptError> {
         self.all_tokens(text, adds_special_tokens, Some(&self.segments))
     }
 
     /// The same, and nothing is remembered.
-    pub fn tokens_anew(&self, text: &str, adds_special_tokens: bool) -> Vec<u32> {
+    ///
+    /// # Errors
+    /// The same.
+    pub fn tokens_anew(&self, text: &str, adds_special_tokens: bool) -> Result<Vec<u32>, PromptError> {
         self.all_tokens(text, adds_special_tokens, None)
     }
 
@@ -63,7 +74,11 @@ impl Tokenizer {
         self.segments.bytes()
     }
 
-    fn all_tokens(&self, text: &str, adds_special_tokens: bool, segments: Option<&SegmentCache>) -> Vec<u32> {
+    fn all_tokens(&self, text: &str, adds_special_tokens: bool, segments: Option<&SegmentCache>) -> Result<Vec<u32>, PromptError> {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(PromptError::TooLong);
+        }
+        let mut is_too_long = false;
         let mut tokens = Vec::with_capacity(text.len() / 4);
         let mut work = Work::default();
         if adds_special_tokens {
@@ -73,22 +88,32 @@ impl Tokenizer {
             Part::Token(token) => tokens.push(token),
             Part::Text(text, place) => {
                 let starts = place == 0;
-                let mut tokenize = |tokens: &mut Vec<u32>| self.append(text, starts, &mut work, tokens);
+                let mut tokenize = |tokens: &mut Vec<u32>| {
+                    let has_all = self.append(text, starts, &mut work, tokens);
+                    is_too_long |= !has_all;
+                    has_all
+                };
                 match segments {
                     Some(segments) => segments.append(text, starts, &mut tokens, tokenize),
-                    None => tokenize(&mut tokens),
+                    None => _ = tokenize(&mut tokens),
                 }
             }
         });
+        if is_too_long {
+            return Err(PromptError::TooLong);
+        }
         if adds_special_tokens {
             tokens.extend_from_slice(&self.special.after);
         }
-        tokens
+        Ok(tokens)
     }
 
-    /// Appends the tokens of a text without added tokens, but for those that are found in normalized texts.
-    fn append(&self, text: &str, starts: bool, work: &mut Work, tokens: &mut Vec<u32>) {
+    /// Appends the tokens of a text without added tokens, but for those that are found in normalized texts. Gives whether it is not too long.
+    fn append(&self, text: &str, starts: bool, work: &mut Work, tokens: &mut Vec<u32>) -> bool {
         let text = normalize(&self.normalizers, text);
+        if text.len() > MAX_NORMALIZED_BYTES {
+            return false;
+        }
         self.normalized.split(&text, |part| match part {
             Part::Token(token) => tokens.push(token),
             Part::Text(text, place) => {
@@ -96,6 +121,7 @@ impl Tokenizer {
                 self.pre_tokenizer.words(text, starts, &mut |word| self.model.append(word, work, tokens));
             }
         });
+        true
     }
 }
 

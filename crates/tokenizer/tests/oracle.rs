@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock};
 
-use pailou_tokenizer::{ModelFiles, ModelTokenizer, PromptError, Template, Tokenizer};
+use pailou_tokenizer::{ModelFiles, ModelTokenizer, PromptError, RenderLength, Template, Tokenizer};
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -43,10 +43,10 @@ fn texts_have_the_tokens_that_others_find_in_them() {
     for (name, expected) in expected {
         let tokenizer = tokenizer(&name);
         for (text, expected) in texts.iter().zip(&expected.tokens) {
-            assert_eq!(tokenizer.tokens(text, false), *expected, "{name}: {text:?}");
-            assert_eq!(tokenizer.tokens(text, false), *expected, "{name} again: {text:?}");
+            assert_eq!(tokenizer.tokens(text, false).as_ref(), Ok(expected), "{name}: {text:?}");
+            assert_eq!(tokenizer.tokens(text, false).as_ref(), Ok(expected), "{name} again: {text:?}");
         }
-        assert_eq!(tokenizer.tokens(&texts[3], true), expected.with_special_tokens, "{name}");
+        assert_eq!(tokenizer.tokens(&texts[3], true), Ok(expected.with_special_tokens), "{name}");
     }
 }
 
@@ -67,7 +67,7 @@ fn chats_have_the_prompts_that_others_make_of_them() {
         let model = model(&template);
         let found = model.tokens(question.as_bytes()).unwrap_or_else(|error| panic!("{template}: {error}"));
         let expected = tokenizer("qwen").tokens(&prompt, false);
-        assert_eq!(expected, tokens, "{template}: {prompt:?}");
+        assert_eq!(expected.as_ref(), Ok(&tokens), "{template}: {prompt:?}");
         assert_eq!(found, tokens, "{template}: {prompt:?}");
     }
 }
@@ -85,6 +85,13 @@ fn requests_for_what_only_the_engine_does_are_left_to_it() {
         question[member] = value;
         assert!(matches!(tokens(question), Err(PromptError::Unsupported(_))), "{member}");
     }
+    for name in
+        ["continue_final_message", "add_generation_prompt", "tools", "messages", "documents", "tokenize", "range", "bos_token"]
+    {
+        let question = json!({"messages": messages, "chat_template_kwargs": {"enable_thinking": true, name: true}});
+        assert!(matches!(tokens(question), Err(PromptError::Unsupported(_))), "{name}");
+    }
+    assert!(tokens(json!({"messages": messages, "chat_template_kwargs": {"enable_thinking": true}})).is_ok());
     let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]);
     assert!(matches!(tokens(json!({"messages": image})), Err(PromptError::Unsupported(_))));
     let refused = tokens(json!({"messages": [{"role": "secret words", "content": "a"}]}));
@@ -110,13 +117,50 @@ fn a_template_ends_at_its_bounds() {
     for source in endless {
         let template = Template::new(source, "chat_template.jinja").unwrap_or_else(|error| panic!("{source}: {error}"));
         let context = minijinja::context! { messages => vec!["x".repeat(1000); 1000] };
-        assert!(matches!(template.render(context), Err(PromptError::Template(_))), "{source}");
+        let rendered = template.render(context, RenderLength::Long);
+        assert!(matches!(rendered, Err(PromptError::Template(_) | PromptError::TooLong)), "{source}");
     }
     let deep = format!("{}x{}", "{% if 1 %}".repeat(100_000), "{% endif %}".repeat(100_000));
     assert!(Template::new(&deep, "chat_template.jinja").is_err());
     let nested = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
     assert!(Template::new(&nested, "chat_template.jinja").is_err());
     assert!(Template::new(&"x".repeat(2 << 20), "chat_template.jinja").is_err());
+}
+
+/// One word took 50 times its length.
+#[test]
+fn a_longer_text_than_a_mebibyte_is_left_to_an_engine() {
+    let tokenizer = tokenizer("qwen");
+    let text = "x".repeat(1 << 20);
+    assert!(tokenizer.tokens(&text, false).is_ok());
+    assert_eq!(tokenizer.tokens(&format!("{text}x"), false), Err(PromptError::TooLong));
+    let model = model("chatml");
+    let tokens = |question: Value| model.tokens(question.to_string().as_bytes());
+    assert_eq!(tokens(json!({"prompt": format!("{text}x")})), Err(PromptError::TooLong));
+    let chat = |text: &str| json!({"messages": [{"role": "user", "content": text}]});
+    assert_eq!(tokens(chat(&text)), Err(PromptError::TooLong), "with its template");
+    assert_eq!(tokens(chat(&"x".repeat(3 << 20))), Err(PromptError::TooLong));
+    let question = chat(&format!("{}x", "\u{fdfa}".repeat(300_000)));
+    assert!(tokens(question).is_ok(), "NFC leaves it");
+}
+
+#[test]
+fn a_text_that_its_normalizer_makes_longer_is_bounded_too() {
+    let mut file: Value = parsed("qwen.json");
+    file["normalizer"] = json!({"type": "NFKC"});
+    let tokenizer = Tokenizer::new(file.to_string().as_bytes()).expect("a file");
+    assert_eq!(tokenizer.tokens(&"\u{fdfa}".repeat(300_000), false), Err(PromptError::TooLong));
+    assert!(tokenizer.tokens(&"\u{fdfa}".repeat(30_000), false).is_ok());
+}
+
+/// A thread that serves had rendered it for seconds.
+#[test]
+fn a_short_question_has_few_steps() {
+    let source = "{% for i in range(20000) %}{% if i == 1 %}x{% endif %}{% endfor %}";
+    let template = Template::new(source, "chat_template.jinja").expect("a template");
+    let render = |length| template.render(minijinja::context! {}, length);
+    assert!(render(RenderLength::Long).is_ok());
+    assert!(matches!(render(RenderLength::Short), Err(PromptError::Template(_))));
 }
 
 #[test]
@@ -178,7 +222,7 @@ proptest! {
         let _ = model("chatml").tokens(&bytes);
         let _ = Tokenizer::new(&bytes);
         if let Ok(template) = Template::new(&source, "chat_template.jinja") {
-            let _ = template.render(minijinja::context! { messages => vec!["a"] });
+            let _ = template.render(minijinja::context! { messages => vec!["a"] }, RenderLength::Long);
         }
     }
 }

@@ -91,38 +91,35 @@ impl BytePairs {
 
     fn merge_ordered(&self, work: &mut Work) {
         let Work { symbols, before, after, queue } = work;
-        let end = symbols.len();
+        // Texts are shorter than 4 GiB by far.
+        let end = symbols.len() as u32;
         before.clear();
         before.extend((0..end).map(|place| place.wrapping_sub(1)));
         after.clear();
         after.extend(1..=end);
         queue.clear();
-        let merge = |left: u32, right: u32| self.merges.get(&(left, right)).copied();
-        let pairs = symbols.windows(2).enumerate();
-        queue.extend(pairs.filter_map(|(place, pair)| {
-            merge(pair[0], pair[1]).map(|(rank, token)| Reverse((rank, place, token, pair[0], pair[1])))
-        }));
-        while let Some(Reverse((_, place, token, left, right))) = queue.pop() {
-            let other = after[place];
-            // One of the two may have been joined with another since.
-            if symbols[place] != left || symbols.get(other).is_none_or(|symbol| *symbol != right) {
-                continue;
-            }
-            symbols[place] = token;
-            symbols[other] = GONE;
-            let next = after[other];
-            after[place] = next;
+        // The merge of the symbol at a place with the next, if there is one.
+        let merge = |symbols: &[u32], place: u32, next: u32| {
+            let pair = (symbols[place as usize], *symbols.get(next as usize)?);
+            self.merges.get(&pair).copied()
+        };
+        queue.extend((0..end).filter_map(|place| Some(candidate(merge(symbols, place, place + 1)?.0, place))));
+        while let Some(Reverse(first)) = queue.pop() {
+            let (rank, place) = ((first >> 32) as u32, first as u32);
+            let other = after[place as usize];
+            // One of the two may have been joined with another since: each pair of symbols has a rank of its own.
+            let Some((_, token)) = merge(symbols, place, other).filter(|(found, _)| *found == rank) else { continue };
+            symbols[place as usize] = token;
+            symbols[other as usize] = GONE;
+            let next = after[other as usize];
+            after[place as usize] = next;
             if next < end {
-                before[next] = place;
-                if let Some((rank, joined)) = merge(token, symbols[next]) {
-                    queue.push(Reverse((rank, place, joined, token, symbols[next])));
-                }
+                before[next as usize] = place;
+                queue.extend(merge(symbols, place, next).map(|(rank, _)| candidate(rank, place)));
             }
-            let previous = before[place];
-            if previous < end
-                && let Some((rank, joined)) = merge(symbols[previous], token)
-            {
-                queue.push(Reverse((rank, previous, joined, symbols[previous], token)));
+            let previous = before[place as usize];
+            if previous < end {
+                queue.extend(merge(symbols, previous, place).map(|(rank, _)| candidate(rank, previous)));
             }
         }
     }
@@ -133,13 +130,16 @@ impl BytePairs {
 pub(super) struct Work {
     symbols: Vec<u32>,
     /// Places of the symbols beside each, of long words.
-    before: Vec<usize>,
-    after: Vec<usize>,
-    queue: BinaryHeap<Reverse<Candidate>>,
+    before: Vec<u32>,
+    after: Vec<u32>,
+    queue: BinaryHeap<Reverse<u64>>,
 }
 
-/// A merge that is possible: its rank, its place, the token that it makes, and the two that it is of.
-type Candidate = (u32, usize, u32, u32, u32);
+/// A merge that is possible: those of a lower rank come first, then those at an earlier place.
+fn candidate(rank: u32, place: u32) -> Reverse<u64> {
+    Reverse(u64::from(rank) << 32 | u64::from(place))
+}
+
 /// By the two tokens: place in the order, and the token that they become.
 type Merges = HashMap<(u32, u32), (u32, u32), RandomState>;
 
