@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::app::{App, Model};
 use crate::config::KvConnector;
@@ -110,6 +111,18 @@ impl Prompt {
         let tokens = tokenizer.tokens(question).map_err(|error| ApiError::bad_request(error.to_string()))?;
         self.hasher.ids(&tokens);
         Ok(true)
+    }
+
+    /// Appends a completion's text, with or without the model's special tokens around it.
+    ///
+    /// # Errors
+    /// The model's files give no tokens of it.
+    pub(crate) fn add_text(&mut self, app: &App, text: &str, adds_special_tokens: Option<bool>) -> Result<(), ApiError> {
+        let question = json!({ "prompt": text, "add_special_tokens": adds_special_tokens });
+        if !self.add_from_files(app, question.to_string().as_bytes())? {
+            self.text(text);
+        }
+        Ok(())
     }
 
     /// The same where another engine has sent the KV cache of so many tokens.

@@ -35,6 +35,7 @@ struct CompletionRequest {
     cache_salt: Option<String>,
     ignore_eos: Option<bool>,
     min_tokens: Option<u32>,
+    add_special_tokens: Option<bool>,
 }
 
 /// Text or token ids, once or several times.
@@ -72,9 +73,7 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
     };
     let transfer = Transfer::begin(app, call).await?;
     let mut prompt = Prompt::new(app, model, request.cache_salt.as_deref());
-    if !prompt.add_from_files(app, json!({ "prompt": text }).to_string().as_bytes())? {
-        prompt.text(text);
-    }
+    prompt.add_text(app, text, request.add_special_tokens)?;
     let streaming = request.stream.unwrap_or(false);
     let wish = Wish {
         max_tokens: Some(request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS)),

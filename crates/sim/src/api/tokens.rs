@@ -21,6 +21,7 @@ struct TokenizeRequest {
     messages: Option<Vec<Message>>,
     tools: Option<Vec<ChatTool>>,
     add_generation_prompt: Option<bool>,
+    add_special_tokens: Option<bool>,
     return_token_strs: Option<bool>,
 }
 
@@ -43,6 +44,7 @@ struct ChatToRender {
 struct CompletionToRender {
     model: Option<String>,
     prompt: Input,
+    add_special_tokens: Option<bool>,
     cache_salt: Option<String>,
 }
 
@@ -51,7 +53,7 @@ pub(crate) fn tokenize(app: &Arc<App>, call: &Call) -> Reply {
     let request: TokenizeRequest = call.json()?;
     let model = app.model(request.model)?;
     let ids = match (request.prompt, request.messages) {
-        (Some(prompt), None) => tokens_of_text(app, model, &prompt)?,
+        (Some(prompt), None) => tokens_of_text(app, model, (&prompt, request.add_special_tokens))?,
         (None, Some(messages)) => {
             let opens_answer = request.add_generation_prompt.unwrap_or(true);
             tokens_of_chat(app, model, (call, request.tools.as_deref()), &messages, opens_answer)?
@@ -80,7 +82,8 @@ pub(crate) fn render_completion(app: &Arc<App>, call: &Call) -> Reply {
     let model = app.model(request.model)?;
     let texts = request.prompt.texts()?;
     let salt = request.cache_salt.as_deref();
-    let prompts = texts.iter().map(|text| Ok(rendered(&tokens_of_text(app, model.clone(), text)?, salt)));
+    let tokens = |text: &String| tokens_of_text(app, model.clone(), (text, request.add_special_tokens));
+    let prompts = texts.iter().map(|text| Ok(rendered(&tokens(text)?, salt)));
     reply_json(&prompts.collect::<Result<Value, ApiError>>()?)
 }
 
@@ -88,11 +91,9 @@ fn rendered(ids: &[u32], cache_salt: Option<&str>) -> Value {
     json!({"token_ids": ids, "features": null, "sampling_params": {}, "cache_salt": cache_salt})
 }
 
-fn tokens_of_text(app: &App, model: Model, text: &str) -> Result<Vec<u32>, ApiError> {
+fn tokens_of_text(app: &App, model: Model, (text, adds_special_tokens): (&str, Option<bool>)) -> Result<Vec<u32>, ApiError> {
     let mut prompt = Prompt::readable(app, model);
-    if !prompt.add_from_files(app, json!({ "prompt": text }).to_string().as_bytes())? {
-        prompt.text(text);
-    }
+    prompt.add_text(app, text, adds_special_tokens)?;
     Ok(prompt.into_tokens())
 }
 

@@ -1,4 +1,8 @@
+use std::sync::Arc;
+
 use http::Method;
+use pailou_sim::{Config, Sim};
+use pailou_tokenizer::{ModelFiles, ModelTokenizer};
 use serde_json::{Value, json};
 
 use crate::client::{Client, instant, request, text};
@@ -139,6 +143,27 @@ async fn text_becomes_tokens_and_text_again() {
     let completion = json!({"model": "qwen", "prompt": tokens["tokens"], "echo": true, "max_tokens": 1});
     let (_, completed) = client.json("/v1/completions", &completion).await;
     assert!(completed["choices"][0]["text"].as_str().unwrap().starts_with(text));
+}
+
+#[tokio::test]
+async fn special_tokens_come_with_a_completion_unless_the_request_says_otherwise() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tokenizer/tests/data/llama3.json");
+    let files = ModelFiles { tokenizer: std::fs::read(path).unwrap(), ..ModelFiles::default() };
+    let tokenizer = Some(Arc::new(ModelTokenizer::new(&files).unwrap()));
+    let config = Config { listen: ([127, 0, 0, 1], 0).into(), tokenizer, ..Config::new("sim", ["qwen"]).instant() };
+    let sim = Sim::start(config).await.unwrap();
+    let mut client = Client::connect(sim.addr()).await;
+    let mut counts = Vec::new();
+    for adds in [json!(null), json!(true), json!(false)] {
+        let body = json!({"model": "qwen", "prompt": "The gate", "add_special_tokens": adds, "max_tokens": 1});
+        let (_, tokens) = client.json("/tokenize", &body).await;
+        let (_, rendered) = client.json("/v1/completions/render", &body).await;
+        let (_, completed) = client.json("/v1/completions", &body).await;
+        assert_eq!(rendered[0]["token_ids"], tokens["tokens"]);
+        assert_eq!(completed["usage"]["prompt_tokens"], tokens["count"]);
+        counts.push(tokens["count"].as_u64().unwrap());
+    }
+    assert_eq!(counts, [counts[2] + 1, counts[2] + 1, counts[2]]);
 }
 
 #[tokio::test]
