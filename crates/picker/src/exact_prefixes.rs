@@ -13,7 +13,7 @@ use crate::{
     kv_events::{CachedTokens, KvCache},
     speculation::{SpeculationId, Speculations},
     state::Shared,
-    tokens::{Engine, PromptTokens, SilentEngines, TokenQuestion, Tokenizer, TokensOutcome},
+    tokens::{Engine, LocalTokenizer, PromptTokens, SilentEngines, TokenQuestion, Tokenizer, TokensOutcome},
 };
 
 /// State of exact prefixes, for as long as a pool has KV events.
@@ -63,7 +63,10 @@ pub(crate) async fn prompt_tokens(
     runtime: &Handle,
     question: &TokenQuestion<'_>,
 ) -> Option<PromptTokens> {
-    let local = shared.token_source.load().as_ref().and_then(|source| source.0.tokenizer(question.model));
+    let local =
+        shared.token_source.load().as_ref().and_then(|source| {
+            Some(LocalTokenizer { tokenizer: source.0.tokenizer(question.model)?, permits: source.0.permits() })
+        });
     let engine = |silent: &SilentEngines, model| engine(shared, question, (silent, model));
     let mut prompt = exact.tokenizer.tokens(question, runtime, (local, engine)).await?;
     if is_adapter(shared, exact, question.model) {

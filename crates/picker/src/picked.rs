@@ -21,7 +21,7 @@ use crate::{
     speculation::SpeculationId,
     state::Shared,
     timed::Timed,
-    tokens::AskedTokens,
+    tokens::{AskedTokens, TokenizerPlace},
 };
 
 /// Endpoints for one request, best first, with a place reserved at the current one.
@@ -47,6 +47,9 @@ pub struct Picked {
     /// Its place among those that may be evicted. Apart, as few may.
     pub(crate) evictable: Option<Box<EvictablePlace>>,
 }
+
+/// Most characters of a model's name in the log.
+const MAX_MODEL_CHARACTERS: usize = 200;
 
 /// A pick by known tokens.
 pub(crate) struct ExactPick {
@@ -242,16 +245,19 @@ impl Picked {
 
     /// Reports the engine's own count of the prompt's tokens, by which those of its tokenizer are verified.
     pub fn counted(&self, prompt_tokens: u64) {
-        let Some(asked) = self.exact.as_ref().and_then(|exact| exact.asked_tokens).filter(|_| prompt_tokens > 0) else { return };
-        let Some(exact) = self.shared.exact.load_full() else { return };
-        if exact.tokenizer.verify(asked, prompt_tokens) {
-            let members = &self.reservation.members;
-            let (pool, endpoint, tokens) = (&members.pool.name, &self.endpoint().endpoint.name, asked.count);
-            tracing::warn!(
-                %pool, %endpoint, tokens, counted = prompt_tokens,
-                "a tokenizer gives another number of tokens than the engine counts; where this goes on, engines are asked, or cached prefixes estimated"
-            );
-        }
+        let asked = self.exact.as_ref().and_then(|exact| exact.asked_tokens.as_ref()).filter(|_| prompt_tokens > 0);
+        let Some((asked, exact)) = asked.zip(self.shared.exact.load_full()) else { return };
+        let Some(place) = exact.tokenizer.verify(asked, prompt_tokens) else { return };
+        let (tokenizer, instead) = match place {
+            TokenizerPlace::InProcess => ("in_process", "engines are asked"),
+            TokenizerPlace::Engine => ("engine", "cached prefixes are estimated"),
+        };
+        let (pool, endpoint) = (&self.reservation.members.pool.name, &self.endpoint().endpoint.name);
+        let (model, tokens): (String, _) = (asked.model.chars().take(MAX_MODEL_CHARACTERS).collect(), asked.count);
+        tracing::warn!(
+            %pool, %endpoint, model, tokenizer, tokens, counted = prompt_tokens,
+            "a tokenizer gives another number of tokens than engines count, again and again; for a while {instead}"
+        );
     }
 
     /// Why this endpoint: what the best-placed endpoints scored.

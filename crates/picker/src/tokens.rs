@@ -1,17 +1,20 @@
 //! Tokens of prompts, as the engines of a pool compute them: what their KV events name.
 //!
 //! A tokenizer in this process gives them where the model's files are there (`in_process`). Otherwise the picker asks an engine of the pool
-//! (`POST /tokenize`, by connections as those for metrics), remembers the answer, and asks no more for a while where engines do not answer or answer wrong. A request waits for 50 ms at most, and not at all where
-//! all answers come later than that; without tokens its cached prefixes are estimated. Requests with one prompt share a question.
+//! (`POST /tokenize`, by connections as those for metrics), remembers the answer, and asks no more for a while where engines do not answer or
+//! answer wrong. A request waits for 50 ms at most in all, and not at all where all answers come later than that; without tokens its cached
+//! prefixes are estimated. Requests with one prompt share a question.
 
 mod answer_cache;
 mod asking;
 mod client;
 mod doubt;
 mod in_process;
+mod late_sizes;
 mod lateness;
 mod outcome;
 mod question_keys;
+mod question_kind;
 mod silent;
 mod stand_back;
 mod template;
@@ -22,7 +25,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -30,17 +33,18 @@ use std::{
 use pailou_kv_events::Prompt;
 use pailou_snapshot::ModelServer;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{runtime::Handle, time::timeout_at};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub use self::in_process::{PromptTokenizer, TokenSource, TokenSourceError};
 use self::{
     asking::{Ask, Asking, Urgency},
     doubt::Doubts,
-    in_process::{InProcess, InProcessOutcome},
+    in_process::{InProcess, InProcessOutcome, LocalQuestion},
     question_keys::QuestionKeys,
+    question_kind::QuestionKind,
 };
-pub(crate) use self::{outcome::TokensOutcome, silent::SilentEngines};
+pub(crate) use self::{in_process::LocalTokenizer, outcome::TokensOutcome, silent::SilentEngines};
 use crate::scrape::Transport;
 
 /// How long a request waits for its tokens.
@@ -96,8 +100,8 @@ pub struct PromptTokens {
     total: usize,
     adapter: Option<Box<[u8]>>,
     cache_salt: Option<Box<[u8]>>,
-    /// The question that they answer; `None` if the request gave them.
-    source: Option<Source>,
+    /// The question that they answer, and the model's name; `None` if the request gave them.
+    source: Option<(Source, Arc<str>)>,
 }
 
 /// Tokens, and the way to them.
@@ -115,12 +119,23 @@ struct Source {
     question: u128,
     /// The model's key; another one for requests in other forms.
     model: u64,
+    /// Key of the model's questions of the same kind, which are doubted together.
+    doubt: u64,
+    tokenizer: TokenizerPlace,
+}
+
+/// Place of the tokenizer that gave tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenizerPlace {
+    InProcess,
+    Engine,
 }
 
 /// An answer that a prompt's tokens came from, to be verified by the engine's own count.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct AskedTokens {
     source: Source,
+    pub(crate) model: Arc<str>,
     /// Number of its tokens.
     pub(crate) count: usize,
 }
@@ -155,7 +170,8 @@ impl PromptTokens {
 
     /// The answer that they are; `None` if the request gave them, or if they are those of an earlier turn.
     pub(crate) fn asked(&self) -> Option<AskedTokens> {
-        Some(AskedTokens { source: self.source?, count: self.tokens.len() })
+        let (source, model) = self.source.as_ref()?;
+        Some(AskedTokens { source: *source, model: Arc::clone(model), count: self.tokens.len() })
     }
 
     /// Memory that it takes, in tokens of 4 bytes.
@@ -178,7 +194,6 @@ pub(crate) struct Tokenizer {
     in_process: InProcess,
     outcomes: [AtomicU64; TokensOutcome::ALL.len()],
     mismatches: AtomicU64,
-    is_mismatch_reported: AtomicBool,
 }
 
 /// An engine to ask.
@@ -197,7 +212,6 @@ impl Default for Tokenizer {
             in_process: InProcess::default(),
             outcomes: std::array::from_fn(|_| AtomicU64::new(0)),
             mismatches: AtomicU64::new(0),
-            is_mismatch_reported: AtomicBool::new(false),
         }
     }
 }
@@ -208,7 +222,7 @@ impl Tokenizer {
         &self,
         question: &TokenQuestion<'_>,
         runtime: &Handle,
-        (local, engine): (Option<Arc<dyn PromptTokenizer>>, impl Fn(&SilentEngines, u64) -> Result<Engine, TokensOutcome>),
+        (local, engine): (Option<LocalTokenizer>, impl Fn(&SilentEngines, u64) -> Result<Engine, TokensOutcome>),
     ) -> Option<PromptTokens> {
         let found = self.find(question, runtime, (local, engine)).await;
         let outcome = found.as_ref().map_or_else(|outcome| *outcome, |found| found.outcome);
@@ -216,6 +230,7 @@ impl Tokenizer {
         let Found { tokens, part, source, .. } = found.ok()?;
         let (known, total) = part.unwrap_or((tokens.len(), tokens.len()));
         let prompt = PromptTokens::new(tokens, None, question.cache_salt.filter(|salt| !salt.is_empty()));
+        let source = source.map(|source| (source, Arc::from(question.model)));
         Some(PromptTokens { known, total, source, ..prompt })
     }
 
@@ -223,8 +238,9 @@ impl Tokenizer {
         &self,
         question: &TokenQuestion<'_>,
         runtime: &Handle,
-        (local, engine): (Option<Arc<dyn PromptTokenizer>>, impl Fn(&SilentEngines, u64) -> Result<Engine, TokensOutcome>),
+        (local, engine): (Option<LocalTokenizer>, impl Fn(&SilentEngines, u64) -> Result<Engine, TokensOutcome>),
     ) -> Result<Found, TokensOutcome> {
+        let deadline = tokio::time::Instant::now() + REQUEST_TIMEOUT;
         if question.cache_salt.is_some_and(|salt| salt.len() > MAX_SALT_BYTES) {
             return Err(TokensOutcome::Unsupported);
         }
@@ -239,14 +255,17 @@ impl Tokenizer {
             return Err(TokensOutcome::Unsupported);
         }
         let keys = QuestionKeys::new(self.seed, pieces, message_ends);
-        let source = Source { question: keys.whole, model: self.key_of_model(question.model) ^ u64::from(is_converted) };
+        let model = self.key_of_model(question.model) ^ u64::from(is_converted);
+        let kind = QuestionKind::new(pieces, is_converted);
+        let source = Source { question: keys.whole, model, doubt: kind.key(model), tokenizer: TokenizerPlace::Engine };
         if let Some(local) = local {
             engine(&SilentEngines::default(), source.model)?;
-            if let Some(found) = self.compute(local, pieces, source, runtime).await? {
+            let question = LocalQuestion { pieces, model, is_chat: kind.is_chat, deadline };
+            if let Some(found) = self.compute(local, question, source, runtime).await {
                 return Ok(found);
             }
         }
-        if self.doubts.lock().is_doubted(source.model, Instant::now()) {
+        if self.doubts.lock().is_doubted(source.doubt, Instant::now()) {
             return Err(TokensOutcome::Doubted);
         }
         let (whole, earlier) = {
@@ -275,7 +294,7 @@ impl Tokenizer {
         if self.asking.lateness.lock().is_usual() {
             return Err(TokensOutcome::StandingBack);
         }
-        let answer = timeout(REQUEST_TIMEOUT, answer.wait()).await.map_err(|_| TokensOutcome::Timeout)?;
+        let answer = timeout_at(deadline, answer.wait()).await.map_err(|_| TokensOutcome::Timeout)?;
         let tokens = answer?;
         Ok(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Answered })
     }
@@ -283,35 +302,35 @@ impl Tokenizer {
     /// Tokens that this process computes; `None`: an engine is to be asked.
     async fn compute(
         &self,
-        local: Arc<dyn PromptTokenizer>,
-        pieces: &[Cow<'_, [u8]>],
-        Source { question, model }: Source,
+        local: LocalTokenizer,
+        local_question: LocalQuestion<'_>,
+        Source { question, model, doubt, .. }: Source,
         runtime: &Handle,
-    ) -> Result<Option<Found>, TokensOutcome> {
-        let source = Source { question: question ^ u128::from(IN_PROCESS_KEY), model: model ^ IN_PROCESS_KEY };
-        if self.doubts.lock().is_doubted(source.model, Instant::now()) {
+    ) -> Option<Found> {
+        let (question, doubt) = (question ^ u128::from(IN_PROCESS_KEY), doubt ^ IN_PROCESS_KEY);
+        let source = Source { question, model, doubt, tokenizer: TokenizerPlace::InProcess };
+        if self.doubts.lock().is_doubted(source.doubt, Instant::now()) {
             self.in_process.count(InProcessOutcome::Doubted);
-            return Ok(None);
+            return None;
         }
-        let tokens = self.in_process.tokens(local, pieces, runtime).await?;
-        Ok(tokens.map(|tokens| Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Computed }))
+        let tokens = self.in_process.tokens(local, local_question, runtime).await?;
+        Some(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Computed })
     }
 
     fn key_of_model(&self, model: &str) -> u64 {
         xxh3_64_with_seed(model.as_bytes(), self.seed)
     }
 
-    /// Takes an engine's own count of a prompt. Returns whether the operator is to know that it disagrees.
-    pub(crate) fn verify(&self, asked: AskedTokens, counted: u64) -> bool {
-        let AskedTokens { source, count } = asked;
-        let agrees = count as u64 == counted;
-        self.doubts.lock().verified(source.model, agrees, Instant::now());
-        if agrees {
-            return false;
+    /// Takes an engine's own count of a prompt. Gives the tokenizer that is doubted from now on, for the operator to know.
+    pub(crate) fn verify(&self, asked: &AskedTokens, counted: u64) -> Option<TokenizerPlace> {
+        let AskedTokens { source, count, .. } = asked;
+        let agrees = *count as u64 == counted;
+        let begins = self.doubts.lock().verified(source.doubt, agrees, Instant::now());
+        if !agrees {
+            self.asking.answers.lock().remove(source.question);
+            self.mismatches.fetch_add(1, Relaxed);
         }
-        self.asking.answers.lock().remove(source.question);
-        self.mismatches.fetch_add(1, Relaxed);
-        !self.is_mismatch_reported.swap(true, Relaxed)
+        begins.then_some(source.tokenizer)
     }
 
     /// Requests by the way in which their tokens were found, or by the reason why they were not.

@@ -73,7 +73,7 @@ pub(crate) struct PickerArgs {
     pub(crate) metric_names: Vec<MetricNameSet>,
     /// Directory with a directory for each model, which has the model's tokenizer.json, tokenizer_config.json and chat_template.jinja.
     ///
-    /// Prompts for these models are tokenized in this process, where pools have KV events. Names of models may have a slash. A model's files are read once, at its first request.
+    /// Prompts for these models are tokenized in this process, where pools have KV events. Names of models may have a slash. A model's files are read at its first request, and again only if they were of no use.
     #[arg(long, value_name = "PATH", env = "PAILOU_TOKENIZERS")]
     pub(crate) tokenizers: Option<PathBuf>,
     /// llm-d's EndpointPickerConfig: scorers and weights, queues, ports of KV events. Read once, at the start; goes before the pool's annotation.

@@ -51,7 +51,7 @@ pub(crate) struct ServingArgs {
     pub(crate) metric_names: Vec<MetricNameSet>,
     /// Directory with a directory for each model, which has the model's tokenizer.json, tokenizer_config.json and chat_template.jinja.
     ///
-    /// Prompts for these models are tokenized in this process, where pools have KV events. Names of models may have a slash. A model's files are read once, at its first request.
+    /// Prompts for these models are tokenized in this process, where pools have KV events. Names of models may have a slash. A model's files are read at its first request, and again only if they were of no use.
     #[arg(long, value_name = "PATH", env = "PAILOU_TOKENIZERS")]
     pub(crate) tokenizers: Option<PathBuf>,
     /// Send the response flag in the header x-pailou-response-flag when the gateway answers itself.

@@ -6,21 +6,35 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
+use parking_lot::Mutex;
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+    time::{Instant, timeout, timeout_at},
+};
 
-use super::{REQUEST_TIMEOUT, TokensOutcome};
+use super::{
+    REQUEST_TIMEOUT,
+    late_sizes::{Expectation, LateSizes, PromptKind},
+};
 
 /// Longest question that is answered at once, in bytes: a longer one would hold up others on its thread for a millisecond.
 const MAX_INLINE_BYTES: usize = 8 << 10;
-/// Most questions that are answered at the same time beside the threads that serve.
-const MAX_AT_ONCE: usize = 4;
+/// Longest question, in bytes: engines take longer ones.
+const MAX_QUESTION_BYTES: usize = 2 << 20;
+/// How long a request waits for tokens that are expected to be late: those of a conversation whose beginning is remembered are there by then.
+const LATE_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 4_000 } else { 10 });
 
 /// Tokenizers of models whose files this process has.
 pub trait TokenSource: Send + Sync {
     /// The tokenizer of a model; `None` without files.
     fn tokenizer(&self, model: &str) -> Option<Arc<dyn PromptTokenizer>>;
+
+    /// Permits of long prompts, which are tokenized beside the threads that serve: one each, whatever their pools.
+    fn permits(&self) -> Arc<Semaphore>;
 }
 
 /// A model's tokenizer.
@@ -41,6 +55,23 @@ pub enum TokenSourceError {
     Files,
     /// The prompt is none for it, or one that its template refuses.
     Prompt,
+    /// The prompt is longer than it takes.
+    TooLong,
+}
+
+/// A model's tokenizer in this process.
+pub(crate) struct LocalTokenizer {
+    pub(crate) tokenizer: Arc<dyn PromptTokenizer>,
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+/// A question for it.
+pub(super) struct LocalQuestion<'a> {
+    pub(super) pieces: &'a [Cow<'a, [u8]>],
+    pub(super) model: u64,
+    pub(super) is_chat: bool,
+    /// End of the request's patience.
+    pub(super) deadline: Instant,
 }
 
 /// Ends of the attempts to find tokens in this process.
@@ -50,20 +81,25 @@ pub(crate) enum InProcessOutcome {
     Loading,
     Files,
     Prompt,
+    TooLong,
     Doubted,
     Busy,
+    /// Tokens were expected to be late, and nobody waited for them.
+    Late,
     Timeout,
 }
 
 impl InProcessOutcome {
     /// All, with their names in metrics.
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::Tokenized, "tokenized"),
         (Self::Loading, "loading"),
         (Self::Files, "files"),
         (Self::Prompt, "prompt"),
+        (Self::TooLong, "too_long"),
         (Self::Doubted, "doubted"),
         (Self::Busy, "busy"),
+        (Self::Late, "late"),
         (Self::Timeout, "timeout"),
     ];
 }
@@ -74,67 +110,75 @@ impl From<TokenSourceError> for InProcessOutcome {
             TokenSourceError::Loading => Self::Loading,
             TokenSourceError::Files => Self::Files,
             TokenSourceError::Prompt => Self::Prompt,
+            TokenSourceError::TooLong => Self::TooLong,
         }
     }
 }
 
 /// State of these attempts.
 pub(super) struct InProcess {
-    at_once: Arc<Semaphore>,
+    late_sizes: Arc<Mutex<LateSizes>>,
     outcomes: [AtomicU64; InProcessOutcome::ALL.len()],
 }
 
 impl Default for InProcess {
     fn default() -> Self {
-        Self { at_once: Arc::new(Semaphore::new(MAX_AT_ONCE)), outcomes: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Self { late_sizes: Arc::default(), outcomes: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 }
 
 impl InProcess {
     /// Tokens of a question; `None`: an engine is to be asked.
-    ///
-    /// # Errors
-    /// The request has waited for as long as it may.
-    pub(super) async fn tokens(
-        &self,
-        tokenizer: Arc<dyn PromptTokenizer>,
-        pieces: &[Cow<'_, [u8]>],
-        runtime: &Handle,
-    ) -> Result<Option<Arc<[u32]>>, TokensOutcome> {
-        let question = pieces.concat();
-        let answer = if question.len() <= MAX_INLINE_BYTES {
-            tokenizer.tokens(&question).map_err(InProcessOutcome::from)
+    pub(super) async fn tokens(&self, local: LocalTokenizer, question: LocalQuestion<'_>, runtime: &Handle) -> Option<Arc<[u32]>> {
+        let length: usize = question.pieces.iter().map(|piece| piece.len()).sum();
+        let answer = if length <= MAX_INLINE_BYTES {
+            local.tokenizer.tokens(&question.pieces.concat()).map_err(InProcessOutcome::from)
+        } else if length <= MAX_QUESTION_BYTES {
+            self.tokens_elsewhere(local, question, length, runtime).await
         } else {
-            self.tokens_elsewhere(tokenizer, question, runtime).await
+            Err(InProcessOutcome::TooLong)
         };
         self.count(answer.as_ref().map_or_else(|outcome| *outcome, |_| InProcessOutcome::Tokenized));
-        match answer {
-            Ok(tokens) => Ok(Some(tokens.into())),
-            Err(InProcessOutcome::Timeout) => Err(TokensOutcome::Timeout),
-            Err(_) => Ok(None),
-        }
+        answer.ok().map(Arc::from)
     }
 
-    /// The same on a thread for work that takes long. Late tokens are of use to the next request: the tokenizer remembers them.
+    /// The same on a thread for work that takes long. Late tokens of chats are of use to the next request: the tokenizer remembers them.
     async fn tokens_elsewhere(
         &self,
-        tokenizer: Arc<dyn PromptTokenizer>,
-        question: Vec<u8>,
+        local: LocalTokenizer,
+        question: LocalQuestion<'_>,
+        length: usize,
         runtime: &Handle,
     ) -> Result<Vec<u32>, InProcessOutcome> {
-        let permit = Arc::clone(&self.at_once).try_acquire_owned().map_err(|_| InProcessOutcome::Busy)?;
-        let work = runtime.spawn_blocking(move || {
-            let tokens = tokenizer.tokens(&question);
+        let kind = PromptKind::new(question.model, question.is_chat, length);
+        let now = Instant::now();
+        let (until, late) = match self.late_sizes.lock().expect(kind, now.into_std()) {
+            Expectation::InTime => (question.deadline, InProcessOutcome::Timeout),
+            Expectation::Late => (question.deadline.min(now + LATE_TIMEOUT), InProcessOutcome::Late),
+            Expectation::Useless => return Err(InProcessOutcome::Late),
+        };
+        let LocalTokenizer { tokenizer, permits } = local;
+        let permit = permits.try_acquire_owned().map_err(|_| InProcessOutcome::Busy)?;
+        let body = question.pieces.concat();
+        let mut work = runtime.spawn_blocking(move || {
+            let tokens = tokenizer.tokens(&body);
             drop(permit);
             tokens
         });
-        let answer = timeout(REQUEST_TIMEOUT, work).await.map_err(|_| InProcessOutcome::Timeout)?;
-        answer.map_err(|_| InProcessOutcome::Prompt)?.map_err(InProcessOutcome::from)
-    }
-
-    #[cfg(test)]
-    pub(super) fn take_all(&self) -> tokio::sync::SemaphorePermit<'_> {
-        self.at_once.try_acquire_many(MAX_AT_ONCE as u32).expect("all are free")
+        let late_sizes = Arc::clone(&self.late_sizes);
+        let (sender, tokens) = oneshot::channel();
+        // It goes on where the request does not wait, and learns whether that was right.
+        runtime.spawn(async move {
+            let answer = timeout(REQUEST_TIMEOUT, &mut work).await;
+            late_sizes.lock().ended(kind, answer.is_err(), Instant::now().into_std());
+            if let Ok(tokens) = answer {
+                _ = sender.send(tokens.unwrap_or(Err(TokenSourceError::Prompt)));
+            }
+        });
+        match timeout_at(until, tokens).await {
+            Ok(Ok(tokens)) => tokens.map_err(InProcessOutcome::from),
+            Ok(Err(_)) | Err(_) => Err(late),
+        }
     }
 
     pub(super) fn count(&self, outcome: InProcessOutcome) {

@@ -17,7 +17,7 @@ pub(crate) enum TokensOutcome {
     Unsupported,
     /// One endpoint at most may serve the request: there is nothing to choose by tokens.
     Unneeded,
-    /// No answer within 50 ms.
+    /// No tokens within 50 ms, of this process and of an engine together.
     Timeout,
     /// No connection, or one that broke.
     Unreachable,

@@ -110,7 +110,7 @@ async fn an_answer_is_remembered_until_the_engine_counts_otherwise() {
     for counted in [3, 4] {
         let tokens = setup.state.prompt_tokens(&asked).await.expect("remembered");
         let answer = tokens.asked().expect("an answer");
-        assert_eq!(exact.tokenizer.verify(answer, counted), counted == 4);
+        assert_eq!(exact.tokenizer.verify(&answer, counted), None, "one says little");
     }
     assert_eq!(exact.tokenizer.mismatches(), 1);
     assert_eq!(setup.tokens("\"a\"", Some(&answer("404 Not Found", ""))).await, None);
@@ -315,7 +315,7 @@ async fn doubts_about_other_forms_leave_chats_alone() {
         let form = PromptForm::Body { pieces: &pieces, message_ends: &[], is_converted: true };
         let question = TokenQuestion { model: "qwen", prompt: form, ..TokenQuestion::default() };
         let tokens = setup.state.prompt_tokens(&question).await.expect("remembered");
-        exact.tokenizer.verify(tokens.asked().expect("an answer"), 9);
+        exact.tokenizer.verify(&tokens.asked().expect("an answer"), 9);
     }
     let pieces = pieces("4");
     let form = PromptForm::Body { pieces: &pieces, message_ends: &[], is_converted: true };
