@@ -2,22 +2,22 @@
 
 use minijinja::{Value, value::ValueKind};
 
-use crate::PromptError;
+use crate::{PromptError, template::ContentForm};
 
-/// A chat's messages, for a template that takes contents as parts or as texts.
+/// A chat's messages, with contents in a form.
 ///
 /// # Errors
 /// A message is none, or has parts that are no text.
-pub(crate) fn messages(all: &Value, takes_parts: bool) -> Result<Value, PromptError> {
+pub(crate) fn messages(all: &Value, form: ContentForm) -> Result<Value, PromptError> {
     let messages = items(all).ok_or_else(|| PromptError::Malformed("`messages` is no list".to_owned()))?;
-    messages.iter().map(|it| message(it, takes_parts)).collect::<Result<Vec<Value>, _>>().map(Value::from)
+    messages.iter().map(|it| message(it, form)).collect::<Result<Vec<Value>, _>>().map(Value::from)
 }
 
-fn message(message: &Value, takes_parts: bool) -> Result<Value, PromptError> {
+fn message(message: &Value, form: ContentForm) -> Result<Value, PromptError> {
     let member = |name: &str| message.get_attr(name).ok().filter(|value| !value.is_undefined() && !value.is_none());
     let role = member("role").ok_or_else(|| PromptError::Malformed("a message has no role".to_owned()))?;
     let is = |name: &str| role.as_str() == Some(name);
-    let mut members = vec![("role", role.clone()), ("content", content(member("content"), takes_parts)?)];
+    let mut members = vec![("role", role.clone()), ("content", content(member("content"), form)?)];
     if is("assistant") {
         let calls = member("tool_calls").and_then(|calls| items(&calls)).filter(|calls| !calls.is_empty());
         if let Some(calls) = calls {
@@ -34,7 +34,7 @@ fn message(message: &Value, takes_parts: bool) -> Result<Value, PromptError> {
     Ok(Value::from_pairs(members))
 }
 
-fn content(content: Option<Value>, takes_parts: bool) -> Result<Value, PromptError> {
+fn content(content: Option<Value>, form: ContentForm) -> Result<Value, PromptError> {
     let texts = match &content {
         None => Vec::new(),
         Some(text) if text.kind() == ValueKind::String => vec![text.clone()],
@@ -43,7 +43,7 @@ fn content(content: Option<Value>, takes_parts: bool) -> Result<Value, PromptErr
             parts.iter().map(text_of_part).collect::<Result<Vec<Value>, _>>()?
         }
     };
-    if takes_parts {
+    if form == ContentForm::Parts {
         let part = |text: Value| Value::from_pairs([("type", Value::from("text")), ("text", text)]);
         return Ok(texts.into_iter().map(part).collect::<Vec<Value>>().into());
     }

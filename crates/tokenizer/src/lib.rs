@@ -7,6 +7,7 @@
 //! - `tokenizer`: a text to tokens: added tokens, normalizer, pre-tokenizer, byte pairs, special tokens;
 //! - `segment_cache`: texts between added tokens, whose tokens are remembered: a conversation that grows is tokenized once;
 //! - `template`: the chat template, within bounds; `chat`: messages as engines hand them to it;
+//! - `tokenizer_class`: special tokens where versions of `transformers` differ;
 //! - `model`: all of it.
 
 mod chat;
@@ -16,6 +17,7 @@ mod model;
 mod segment_cache;
 mod template;
 mod tokenizer;
+mod tokenizer_class;
 
 pub use self::error::{FileError, PromptError};
 pub use self::files::ModelFiles;

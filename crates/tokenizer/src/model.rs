@@ -6,6 +6,8 @@ use serde::Deserialize;
 use crate::{
     FileError, ModelFiles, PromptError, RenderLength, Template, Tokenizer, chat,
     files::{CONFIG, TEMPLATE},
+    template::ContentForm,
+    tokenizer_class,
 };
 
 /// Longest question, in bytes: a text of 1 MiB has no more where its characters are escaped.
@@ -52,6 +54,8 @@ pub struct ModelTokenizer {
     tool_template: Option<Template>,
     /// Special tokens by their names, such as `bos_token`.
     special: Vec<(String, Value)>,
+    /// Versions of engines add the same special tokens to a prompt.
+    has_certain_special_tokens: bool,
 }
 
 /// Body of `POST /tokenize`.
@@ -74,10 +78,14 @@ impl ModelTokenizer {
     /// # Errors
     /// A file is malformed, or asks for something that is not supported.
     pub fn new(files: &ModelFiles) -> Result<Self, FileError> {
-        let tokenizer = Tokenizer::new(&files.tokenizer)?;
+        let mut tokenizer = Tokenizer::new(&files.tokenizer)?;
         let config: Option<Value> = files.config.as_deref().map(serde_json::from_slice).transpose().map_err(malformed)?;
         let member = |name: &str| config.as_ref().and_then(|config| config.get_attr(name).ok()).unwrap_or_default();
-        let mut all = Self { tokenizer, template: None, tool_template: None, special: special_tokens(config.as_ref()) };
+        let added = tokenizer_class::special_tokens(config.as_ref(), &tokenizer.special, |token| tokenizer.added_token(token));
+        let has_certain_special_tokens = added.is_some();
+        tokenizer.special = added.unwrap_or_default();
+        let special = special_tokens(config.as_ref());
+        let mut all = Self { tokenizer, template: None, tool_template: None, special, has_certain_special_tokens };
         if let Some(file) = &files.template {
             let source = std::str::from_utf8(file).map_err(|_| FileError::Malformed(TEMPLATE, "no UTF-8".to_owned()))?;
             all.template = Some(Template::new(source, TEMPLATE)?);
@@ -114,6 +122,9 @@ impl ModelTokenizer {
             (None, None) => return Err(PromptError::Malformed("neither `prompt` nor `messages`".to_owned())),
         };
         drop(question);
+        if adds_special_tokens && !self.has_certain_special_tokens {
+            return Err(PromptError::Unsupported("special tokens that versions of transformers add differently"));
+        }
         self.tokenizer.tokens(&text, adds_special_tokens)
     }
 
@@ -135,9 +146,23 @@ impl ModelTokenizer {
         let tools = question.tools.as_ref().and_then(chat::tools);
         let tool_template = self.tool_template.as_ref().filter(|_| tools.is_some());
         let template = tool_template.or(self.template.as_ref()).ok_or(PromptError::NoTemplate)?;
+        let context = self.context(question, tools)?;
+        let render = |form: &ContentForm| {
+            let messages = ("messages".to_owned(), chat::messages(messages, *form)?);
+            template.render(Value::from_pairs(context.iter().cloned().chain([messages])), length)
+        };
+        let mut prompts = template.content_forms().iter().map(render);
+        let prompt = prompts.next().ok_or(PromptError::NoTemplate)??;
+        match prompts.all(|other| other.is_ok_and(|other| other == prompt)) {
+            true => Ok(prompt),
+            false => Err(PromptError::Unsupported("contents that versions of engines hand over in different forms")),
+        }
+    }
+
+    /// A template's variables beside the messages.
+    fn context(&self, question: &Question, tools: Option<Value>) -> Result<Vec<(String, Value)>, PromptError> {
         let mut context: Vec<(String, Value)> = self.special.clone();
         let mut set = |name: &str, value: Value| context.push((name.to_owned(), value));
-        set("messages", chat::messages(messages, template.takes_parts())?);
         set("tools", tools.unwrap_or_else(|| Value::from(())));
         set("documents", Value::from(()));
         set("add_generation_prompt", question.add_generation_prompt.unwrap_or(true).into());
@@ -151,7 +176,7 @@ impl ModelTokenizer {
                 context.push((name.to_owned(), value));
             }
         }
-        template.render(Value::from_pairs(context), length)
+        Ok(context)
     }
 }
 

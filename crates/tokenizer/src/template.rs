@@ -12,7 +12,8 @@ use std::io;
 use minijinja::{Environment, Value, syntax::SyntaxConfig};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use self::content_format::takes_parts;
+pub(crate) use self::content_format::ContentForm;
+use self::content_format::content_forms;
 use crate::{FileError, PromptError, tokenizer::MAX_TEXT_BYTES};
 
 /// Steps of one rendering; each 64 bytes of a value that it makes are one, too: no more than 64 MB.
@@ -33,7 +34,7 @@ pub struct Template {
     environment: Environment<'static>,
     /// The same with fewer steps.
     short: Environment<'static>,
-    takes_parts: bool,
+    content_forms: &'static [ContentForm],
 }
 
 /// Length of what is rendered: it bounds the steps.
@@ -67,12 +68,12 @@ impl Template {
         environment.add_template_owned(NAME, source.clone()).map_err(malformed)?;
         let mut short = environment.clone();
         short.set_fuel(Some(MAX_SHORT_STEPS));
-        Ok(Self { environment, short, takes_parts: takes_parts(&source) })
+        Ok(Self { environment, short, content_forms: content_forms(&source) })
     }
 
-    /// Whether messages' contents are lists of parts for it; otherwise they are texts.
-    pub fn takes_parts(&self) -> bool {
-        self.takes_parts
+    /// Forms in which engines may hand it messages' contents.
+    pub(crate) fn content_forms(&self) -> &'static [ContentForm] {
+        self.content_forms
     }
 
     /// The prompt of a chat.
@@ -95,7 +96,7 @@ impl Template {
 
 impl std::fmt::Debug for Template {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Template").field("takes_parts", &self.takes_parts).finish_non_exhaustive()
+        f.debug_struct("Template").field("content_forms", &self.content_forms).finish_non_exhaustive()
     }
 }
 

@@ -11,13 +11,13 @@ mod pattern;
 mod pre_tokenizer;
 mod special_tokens;
 
+pub(crate) use self::special_tokens::SpecialTokens;
 use self::{
     added_tokens::{AddedTokens, Part},
     byte_pairs::{BytePairs, Work},
     document::Document,
     normalizer::{Normalizer, normalize, normalizers},
     pre_tokenizer::PreTokenizer,
-    special_tokens::SpecialTokens,
 };
 use crate::{FileError, PromptError, files, segment_cache::SegmentCache};
 
@@ -33,7 +33,7 @@ pub struct Tokenizer {
     normalizers: Vec<Normalizer>,
     pre_tokenizer: PreTokenizer,
     model: BytePairs,
-    special: SpecialTokens,
+    pub(crate) special: SpecialTokens,
     segments: SegmentCache,
 }
 
@@ -67,6 +67,11 @@ impl Tokenizer {
     /// The same.
     pub fn tokens_anew(&self, text: &str, adds_special_tokens: bool) -> Result<Vec<u32>, PromptError> {
         self.all_tokens(text, adds_special_tokens, None)
+    }
+
+    /// The id of an added token.
+    pub(crate) fn added_token(&self, content: &str) -> Option<u32> {
+        self.plain.id(content).or_else(|| self.normalized.id(content))
     }
 
     /// Memory of remembered tokens, in bytes.

@@ -127,6 +127,32 @@ fn a_template_ends_at_its_bounds() {
     assert!(Template::new(&"x".repeat(2 << 20), "chat_template.jinja").is_err());
 }
 
+#[test]
+fn contents_of_one_form_in_any_version_have_tokens_and_others_do_not() {
+    let macros = "{% macro text(content) %}{% if content is string %}{{ content }}{% else %}{% for item in content %}{{ item.text }}\
+        {% endfor %}{% endif %}{% endmacro %}{% for m in messages %}{{ text(m.content) }}{% endfor %}";
+    let files = ModelFiles { tokenizer: data("qwen.json"), template: Some(macros.as_bytes().to_vec()), ..ModelFiles::default() };
+    let model = ModelTokenizer::new(&files).expect("files");
+    let tokens = |content: Value| model.tokens(json!({"messages": [{"role": "user", "content": content}]}).to_string().as_bytes());
+    assert_eq!(tokens(json!("a cat")), tokenizer("qwen").tokens("a cat", false));
+    let parts = json!([{"type": "text", "text": "a"}, {"type": "text", "text": "cat"}]);
+    assert!(matches!(tokens(parts), Err(PromptError::Unsupported(_))));
+}
+
+#[test]
+fn special_tokens_that_versions_add_differently_are_left_to_an_engine() {
+    let model = |class: &str| {
+        let config = json!({"tokenizer_class": class, "bos_token": "<|im_start|>"}).to_string().into_bytes();
+        let files = ModelFiles { tokenizer: data("llama3.json"), config: Some(config), template: None };
+        ModelTokenizer::new(&files).expect("files")
+    };
+    let (with, without) = (br#"{"prompt": "a"}"#, br#"{"prompt": "a", "add_special_tokens": false}"#);
+    let llama = model("LlamaTokenizerFast");
+    assert!(matches!(llama.tokens(with), Err(PromptError::Unsupported(_))));
+    assert_eq!(llama.tokens(without).map(|tokens| tokens.len()), Ok(1));
+    assert_eq!(model("PreTrainedTokenizerFast").tokens(with).map(|tokens| tokens.len()), Ok(2));
+}
+
 /// One word took 50 times its length.
 #[test]
 fn a_longer_text_than_a_mebibyte_is_left_to_an_engine() {

@@ -44,6 +44,10 @@ impl AddedTokens {
         Ok(Self { finder: Some(finder), tokens })
     }
 
+    pub(super) fn id(&self, content: &str) -> Option<u32> {
+        self.tokens.iter().find(|token| token.content == content).map(|token| token.id)
+    }
+
     /// Hands the parts of a text to `take`, in their order.
     pub(super) fn split<'t>(&self, text: &'t str, mut take: impl FnMut(Part<'t>)) {
         let mut at = 0;

@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
 
-use super::document::Step;
+use super::{document::Step, pattern::is_foreign};
 use crate::FileError;
 
 /// A normalizer.
@@ -53,7 +53,10 @@ fn collect(step: &Step, field: &str, all: &mut Vec<Normalizer>) -> Result<(), Fi
             let named = |name| pattern.and_then(|it| it.get(name)).and_then(Value::as_str);
             let expression = named("String").map(regex::escape).or(named("Regex").map(str::to_owned));
             let expression = expression.ok_or_else(|| refused("Replace without a pattern"))?;
-            let regex = Regex::new(&expression).map_err(|_| super::unsupported(format!("{field}.pattern"), &expression))?;
+            let is_foreign = named("String").is_none() && is_foreign(&expression);
+            // An empty match would be replaced, too.
+            let regex = Regex::new(&expression).ok().filter(|regex| !is_foreign && !regex.is_match(""));
+            let regex = regex.ok_or_else(|| super::unsupported(format!("{field}.pattern"), &expression))?;
             Normalizer::Replace(regex, text("content").unwrap_or_default())
         }
         other => return Err(refused(other)),
@@ -69,7 +72,8 @@ pub(super) fn normalize<'t>(all: &[Normalizer], text: &'t str) -> Cow<'t, str> {
         Normalizer::Nfd => text.nfd().collect::<String>().into(),
         Normalizer::Nfkc => text.nfkc().collect::<String>().into(),
         Normalizer::Nfkd => text.nfkd().collect::<String>().into(),
-        Normalizer::Lowercase => text.to_lowercase().into(),
+        // Each character by itself: the last sigma of a word is as others.
+        Normalizer::Lowercase => text.chars().flat_map(char::to_lowercase).collect::<String>().into(),
         Normalizer::Prepend(before) if !text.is_empty() => format!("{before}{text}").into(),
         Normalizer::Prepend(_) => text,
         Normalizer::Replace(regex, content) => match regex.replace_all(&text, regex::NoExpand(content)) {
@@ -77,4 +81,37 @@ pub(super) fn normalize<'t>(all: &[Normalizer], text: &'t str) -> Cow<'t, str> {
             Cow::Owned(changed) => changed.into(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn normalized(step: Value, text: &str) -> Result<String, FileError> {
+        let step = step.as_object().expect("an object");
+        Ok(normalize(&normalizers(Some(step))?, text).into_owned())
+    }
+
+    fn replace(expression: &str) -> Value {
+        json!({"type": "Replace", "pattern": {"Regex": expression}, "content": "$1#"})
+    }
+
+    /// As `tokenizers` does.
+    #[test]
+    fn texts_are_changed_as_the_file_says() {
+        assert_eq!(normalized(json!({"type": "Lowercase"}), "ΟΔΟΣ İ"), Ok("οδοσ i\u{307}".to_owned()));
+        assert_eq!(normalized(replace(r"\p{N}{1,3}+"), "a12345b"), Ok("a$1#b".to_owned()));
+        let literal = json!({"type": "Replace", "pattern": {"String": "a+"}, "content": "b"});
+        assert_eq!(normalized(literal, "aa+"), Ok("ab".to_owned()));
+    }
+
+    #[test]
+    fn an_expression_that_would_mean_something_else_is_refused() {
+        for expression in ["^ ", "a++", "x*", r"\s+(?!\S)", "[[:alpha:]]"] {
+            let refused = normalized(replace(expression), "a").expect_err("it is refused").to_string();
+            assert!(refused.contains("normalizer.pattern: "), "{refused}");
+        }
+    }
 }

@@ -6,10 +6,10 @@ use super::document::Step;
 use crate::FileError;
 
 /// Tokens around a prompt.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct SpecialTokens {
-    pub(super) before: Vec<u32>,
-    pub(super) after: Vec<u32>,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SpecialTokens {
+    pub(crate) before: Vec<u32>,
+    pub(crate) after: Vec<u32>,
 }
 
 impl SpecialTokens {
