@@ -20,7 +20,7 @@ use super::{
     index::{Index, name_of},
     listener::ListenerState,
     listener_sets::{self, ByGateway, ListenerSetState},
-    parameters,
+    parameters, reserved_ports,
     settings::{CONTROLLER_NAME, Settings},
     warnings,
 };
@@ -182,6 +182,7 @@ impl<'a> GatewayState<'a> {
         conflicts::refuse(&mut listeners);
         let mut problems: Vec<_> = parameters::refuse_gateway(index, object, settings.mode).into_iter().collect();
         let addresses = addresses::of_gateway(object, &name, settings, &mut problems);
+        reserved_ports::refuse(&mut listeners, &addresses.bound, settings);
         let geo = parameters::geo_sources(index, object);
         for listener in &mut listeners {
             listener.geo.clone_from(&geo);
@@ -258,7 +259,7 @@ impl<'a> GatewayState<'a> {
         if self.is_accepted() && self.listeners.iter().any(ListenerState::is_servable) {
             return Condition::summary("Programmed", &self.problems, generation);
         }
-        let mut taken = self.listeners.iter().flat_map(|it| &it.problems).filter(|it| it.reason == "PortUnavailable");
+        let mut taken = self.listeners.iter().flat_map(|it| &it.problems).filter(|it| it.condition == "Programmed");
         match taken.next() {
             Some(problem) => Condition::fails("Programmed", ADDRESS_NOT_USABLE, problem.message.clone(), generation),
             None => Condition::fails("Programmed", "Invalid", "no listener can be served: see their conditions", generation),

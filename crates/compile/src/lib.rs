@@ -53,6 +53,7 @@ mod listener_sets;
 mod llm_costs;
 pub(crate) mod parameters;
 mod ports;
+mod reserved_ports;
 
 pub(crate) mod route;
 
@@ -122,5 +123,5 @@ pub use limit_service::{LimitServiceTlsError, ServiceCertificates};
 pub use one_pool::one_pool;
 pub use parameters::parameters;
 pub use session_key_source::{SESSION_KEY, SESSION_KEY_SECRET, SessionKeySource};
-pub use settings::{CONTROLLER_NAME, DataPlane, ENVOY_GATEWAY_CONTROLLER, Mode, Settings};
+pub use settings::{ADMIN_PORT, CONTROLLER_NAME, DataPlane, ENVOY_GATEWAY_CONTROLLER, Mode, Settings};
 pub use unsupported_kinds::unsupported_kind;

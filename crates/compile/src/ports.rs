@@ -57,7 +57,8 @@ pub(crate) fn claim(gateways: &mut Gateways<'_>) {
     }
 }
 
-fn overlap(a: IpAddr, b: IpAddr) -> bool {
+/// Whether sockets at both addresses are in each other's way.
+pub(crate) fn overlap(a: IpAddr, b: IpAddr) -> bool {
     a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -14,6 +14,9 @@ pub const CONTROLLER_NAME: &str = "pailou.dev/gateway-controller";
 
 /// The `controllerName` of Envoy Gateway, whose classes are answered to.
 pub const ENVOY_GATEWAY_CONTROLLER: &str = "gateway.envoyproxy.io/gatewayclass-controller";
+
+/// In a cluster: the TCP port of each proxy's admin endpoint.
+pub const ADMIN_PORT: u16 = 15000;
 
 /// Settings of the compiler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Settings {
     pub addresses: Vec<IpAddr>,
     /// Standalone: addresses given to single Gateways, over what they ask for.
     pub gateway_addresses: BTreeMap<Name, IpAddr>,
+    /// Standalone: the TCP address of the process's admin endpoint, which no listener gets. In a cluster it is [`ADMIN_PORT`] of every address.
+    pub admin: Option<SocketAddr>,
     /// In a cluster: what is known of the proxies of each Gateway. A Gateway without an entry has none yet. `None` as long as nobody
     /// knows: what is compiled then says of Gateways what may be wrong.
     pub data_planes: Option<BTreeMap<Name, DataPlane>>,
@@ -78,6 +83,7 @@ impl Default for Settings {
             gateway_addresses: BTreeMap::new(),
             data_planes: Some(BTreeMap::new()),
             bundles: BTreeMap::new(),
+            admin: None,
             limit_store: None,
             limit_service: None,
             session_key: SessionKeySource::default(),

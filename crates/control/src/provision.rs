@@ -19,7 +19,7 @@ mod render;
 mod report;
 
 pub(crate) use names::data_plane;
-pub(crate) use render::{ADMIN_PORT, CONTROLLER_LABEL, DATA_PLANE_LABEL};
+pub(crate) use render::{CONTROLLER_LABEL, DATA_PLANE_LABEL};
 
 use std::{sync::Arc, time::Duration};
 

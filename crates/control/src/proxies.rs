@@ -8,12 +8,13 @@ use std::{
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::ListParams};
 use pailou_api::{Gateway, NamespaceName};
+use pailou_compile::ADMIN_PORT;
 use pailou_snapshot::Name;
 use tokio::sync::watch;
 
 use crate::{
     ClusterState,
-    provision::{ADMIN_PORT, CONTROLLER_LABEL, DATA_PLANE_LABEL, data_plane},
+    provision::{CONTROLLER_LABEL, DATA_PLANE_LABEL, data_plane},
 };
 
 /// Pods of one answer of the API server.

@@ -1,6 +1,6 @@
 //! From sources to what is served: the path that `check`, start-up and reload share.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use pailou_api::{Gateway, NamespaceName, Object};
 use pailou_compile::{Compiler, Settings, status::Statuses, store::Store};
@@ -56,6 +56,12 @@ impl Configuration {
             settings,
             addressed: Vec::new(),
         }
+    }
+
+    /// Keeps listeners from the address of the admin endpoint.
+    pub(crate) fn reserve_admin(&mut self, address: Option<SocketAddr>) {
+        self.settings.admin = address;
+        self.compiler.settle(&self.settings);
     }
 
     /// Counts global limits in this store, or by this rate limit service, whatever the objects say.

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
             Some(address) => Some(admin::bind(address).await?),
             None => None,
         };
-        let settings = Settings { addresses: vec![args.bind], ..Settings::default() };
+        let settings = Settings { addresses: vec![args.bind], admin: args.admin.0, ..Settings::default() };
         let configuration = Configuration::of_objects(objects::namespace(), objects::all(args, &engines), settings);
         let hosted = format!("{}:443:{}", objects::HOSTED_NAME, engines.hosted());
         let options = Options {

@@ -22,6 +22,7 @@ use crate::{
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
     let mut configuration = Configuration::new(&args.config)?;
     configuration.count_in(limit_store::read(&args.limit_store)?, limit_service::read(&args.limit_store)?);
+    configuration.reserve_admin(args.admin.0);
     if let Some(error) = configuration.missing() {
         return Err(error);
     }

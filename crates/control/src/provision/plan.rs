@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pailou_api::{
-    Gateway, ListenerSet, envoy::envoy_proxy::EnvoyProxySpec, gateway::GatewayAddress, listener::Protocol, refs::GATEWAY_GROUP,
+    Gateway, ListenerSet,
+    envoy::envoy_proxy::EnvoyProxySpec,
+    gateway::GatewayAddress,
+    listener::{Listener, Protocol},
+    refs::GATEWAY_GROUP,
 };
 use pailou_compile::{
-    CLUSTER, parameters,
+    ADMIN_PORT, CLUSTER, parameters,
     status::{ConditionStatus, StatusBody},
 };
 use pailou_snapshot::Name;
@@ -26,7 +30,7 @@ pub(crate) struct Plan {
     pub(crate) labels: BTreeMap<String, String>,
     /// `spec.infrastructure.annotations`.
     pub(crate) annotations: BTreeMap<String, String>,
-    /// The ports of all listeners.
+    /// The ports of all listeners, without the admin endpoint's, by which a Service would lead everybody there.
     pub(crate) ports: BTreeSet<(u16, Transport)>,
     /// The requested IP addresses in order, without those of the Service network.
     pub(crate) addresses: Vec<String>,
@@ -79,10 +83,9 @@ fn is_served(published: &CompiledState, gateway: &Gateway) -> bool {
 fn plan(published: &CompiledState, gateway: &Gateway) -> Plan {
     let meta = &gateway.meta;
     let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
-    let mut ports: BTreeSet<_> =
-        gateway.spec.listeners.iter().filter_map(|it| Some((it.port.get(), transport(&it.protocol)?))).collect();
+    let mut ports: BTreeSet<_> = gateway.spec.listeners.iter().filter_map(port).collect();
     for set in published.cluster.store.all::<ListenerSet>().filter(|set| is_attached(published, set, gateway)) {
-        ports.extend(set.spec.listeners.iter().filter_map(|it| Some((it.port.get(), transport(&it.protocol)?))));
+        ports.extend(set.spec.listeners.iter().filter_map(port));
     }
     let is_within = |it: &GatewayAddress| it.routability.as_deref() == Some(CLUSTER);
     let requested = &gateway.spec.addresses;
@@ -110,6 +113,12 @@ fn is_attached(published: &CompiledState, set: &ListenerSet, gateway: &Gateway) 
     let key = pailou_api::ObjectKey::new(GATEWAY_GROUP, "ListenerSet", &set.meta.namespace, &set.meta.name);
     let body = published.compiled.statuses.get(&key).map(|status| &status.body);
     matches!(body, Some(StatusBody::Gateway(status)) if status.conditions.iter().any(|it| it.kind == "Accepted" && it.status == ConditionStatus::True))
+}
+
+/// The port that a listener needs. The compiler refuses a listener at the admin endpoint's.
+fn port(listener: &Listener) -> Option<(u16, Transport)> {
+    let port = (listener.port.get(), transport(&listener.protocol)?);
+    (port != (ADMIN_PORT, Transport::Tcp)).then_some(port)
 }
 
 fn transport(protocol: &Protocol) -> Option<Transport> {

@@ -20,8 +20,6 @@ use kube::{
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-pub(crate) use deployment::ADMIN_PORT;
-
 use super::{GATEWAY_NAME_LABEL, Options, names, observed, plan::Plan};
 
 /// Says which installation of the controller made an object: its namespace.

@@ -5,6 +5,7 @@ use pailou_snapshot::Name;
 
 /// Settings in the comments of an input:
 /// - `#: cluster`: as a cluster's controller has them.
+/// - `#: admin ADDRESS`: the process's admin endpoint.
 /// - `#: plane NAMESPACE/NAME ready|starting ADDRESS…`: the Gateway's data plane.
 /// - `#: bundle DEFINITION [VERSION]`: a CustomResourceDefinition of Gateway API.
 /// - `#: within NAMESPACE/NAME ADDRESS…`: its ClusterIPs.
@@ -17,6 +18,7 @@ pub(crate) fn settings(yaml: &str) -> Settings {
         match words.as_slice() {
             ["cluster"] => settings = Settings::cluster(),
             ["plane", name, state, addresses @ ..] => {
+            ["admin", address] => settings.admin = Some(address.parse().unwrap()),
                 let plane = plane(&mut settings, name);
                 plane.ready = *state == "ready";
                 plane.addresses = addresses.iter().map(|text| address(text)).collect();

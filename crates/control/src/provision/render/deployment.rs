@@ -16,14 +16,13 @@ use k8s_openapi::{
 };
 
 use pailou_api::{Duration, envoy::envoy_proxy::LogLevel};
+use pailou_compile::ADMIN_PORT;
 
 use super::{
     super::{FEED_AUDIENCE, Options, observed, plan::Plan},
     AUTHORITIES, marks, metadata, scaling, selector,
 };
 
-/// The port of the proxies' admin endpoint, for probes and scrapers.
-pub(crate) const ADMIN_PORT: u16 = 15000;
 /// Directory of the token and the authorities.
 const CREDENTIALS: &str = "/var/run/pailou";
 /// A user that owns nothing.

@@ -4,20 +4,23 @@ use k8s_openapi::{
     api::networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec},
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
+use pailou_compile::ADMIN_PORT;
 
 use super::{
     super::{
         Options,
         plan::{Plan, Transport},
     },
-    ADMIN_PORT, metadata, selector,
+    metadata, selector,
 };
 
-/// The NetworkPolicy that the controller's options ask for. A rule without peers would admit everybody: without them none is for the admin endpoint.
+/// The NetworkPolicy that the controller's options ask for. Rules without ports, or without peers, would admit to all ports, or
+/// everybody: they are left out.
 pub(super) fn network_policy(plan: &Plan, options: &Options) -> Option<NetworkPolicy> {
     let peers = options.admin_peers.as_ref()?;
-    let listeners = plan.ports.iter().map(|(port, transport)| policy_port(*port, *transport)).collect();
-    let clients = NetworkPolicyIngressRule { from: None, ports: Some(listeners) };
+    let listeners = plan.ports.iter().filter(|listener| **listener != (ADMIN_PORT, Transport::Tcp));
+    let listeners: Vec<_> = listeners.map(|(port, transport)| policy_port(*port, *transport)).collect();
+    let clients = (!listeners.is_empty()).then_some(NetworkPolicyIngressRule { from: None, ports: Some(listeners) });
     let admin = (!peers.is_empty()).then(|| NetworkPolicyIngressRule {
         from: Some(peers.clone()),
         ports: Some(vec![policy_port(ADMIN_PORT, Transport::Tcp)]),
@@ -25,7 +28,7 @@ pub(super) fn network_policy(plan: &Plan, options: &Options) -> Option<NetworkPo
     let spec = NetworkPolicySpec {
         pod_selector: Some(LabelSelector { match_labels: Some(selector(plan)), match_expressions: None }),
         policy_types: Some(vec!["Ingress".to_owned()]),
-        ingress: Some([clients].into_iter().chain(admin).collect()),
+        ingress: Some(clients.into_iter().chain(admin).collect()),
         egress: None,
     };
     Some(NetworkPolicy { metadata: metadata(plan, options), spec: Some(spec) })

@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use pailou_api::{NamespaceName, envoy::envoy_proxy::EnvoyProxySpec, parse::parse};
 use pailou_compile::{
-    Settings, compile,
+    ADMIN_PORT, Settings, compile,
     store::{Entry, Store},
 };
 use pailou_snapshot::Name;
@@ -89,6 +89,25 @@ fn a_network_policy_admits_clients_to_listeners_and_named_peers_alone_to_the_adm
     assert_eq!(spec["ingress"][1], json!({"from": peers, "ports": [{"port": ADMIN_PORT, "protocol": "TCP"}]}));
     // No rule is better than one that admits everybody.
     assert_eq!(policy(json!([]))["ingress"].as_array().unwrap().len(), 1);
+}
+
+/// The Service would lead all clients there, and the rule for listeners admits them.
+#[test]
+fn a_listener_at_the_admin_endpoints_port_opens_it_to_nobody() {
+    let yaml = include_str!("testdata/everything.yaml");
+    let listeners = yaml.replace("port: 80}", "port: 80}, {name: admin, protocol: HTTP, port: 15000}");
+    assert_ne!(yaml, listeners);
+    let plan = planned(&listeners);
+    assert!(!plan.ports.contains(&(ADMIN_PORT, Transport::Tcp)), "{:?}", plan.ports);
+    let udp = Plan { ports: BTreeSet::from([(ADMIN_PORT, Transport::Udp), (ADMIN_PORT, Transport::Tcp)]), ..plan.clone() };
+    let none = Plan { ports: BTreeSet::from([(ADMIN_PORT, Transport::Tcp)]), ..plan };
+    let ingress = |plan: &Plan| -> Value {
+        let options = Options { admin_peers: Some(Vec::new()), ..options() };
+        render(plan, &options, "-----BEGIN CERTIFICATE-----\n", None)[0].object.data["spec"]["ingress"].clone()
+    };
+    assert_eq!(ingress(&udp), json!([{"ports": [{"port": ADMIN_PORT, "protocol": "UDP"}]}]));
+    // No ports are all ports.
+    assert_eq!(ingress(&none), json!([]));
 }
 
 #[test]
