@@ -8,7 +8,10 @@ use crate::status::{Condition, GatewayAddress, Problem};
 use pailou_api::{Gateway, gateway::GatewayAddress as RequestedAddress};
 use pailou_snapshot::Name;
 
-use super::settings::{DataPlane, Mode, Settings};
+use super::{
+    settings::{DataPlane, Mode, Settings},
+    warnings::PARTIALLY_SUPPORTED,
+};
 
 use assigned::Assigned;
 pub use assigned::CLUSTER;
@@ -22,6 +25,8 @@ pub(crate) struct Addresses {
     pub(crate) shown: Vec<GatewayAddress>,
     /// In a cluster: whether it has what it asks for.
     pub(crate) assigned: Option<Condition>,
+    /// In a cluster: that its proxies lack the NetworkPolicy which the controller's options ask for.
+    pub(crate) unprotected: Option<Condition>,
 }
 
 /// Finds a Gateway's addresses. Problems are about `Accepted` where it can never be served as it asks, about `Programmed` where
@@ -38,7 +43,7 @@ fn standalone(gateway: &Gateway, name: &Name, settings: &Settings, problems: &mu
         Some(address) => vec![*address],
         None => asked(gateway, settings, problems),
     };
-    Addresses { shown: bound.iter().map(|ip| GatewayAddress::ip(*ip)).collect(), bound, assigned: None }
+    Addresses { shown: bound.iter().map(|ip| GatewayAddress::ip(*ip)).collect(), bound, ..Addresses::default() }
 }
 
 fn asked(gateway: &Gateway, settings: &Settings, problems: &mut Vec<Problem>) -> Vec<IpAddr> {
@@ -78,7 +83,8 @@ fn cluster(gateway: &Gateway, name: &Name, settings: &Settings, problems: &mut V
     let assigned = plane.map(|plane| Assigned::new(&gateway.spec.addresses, plane)).unwrap_or_default();
     problems.extend(not_programmed(plane, &assigned));
     let condition = assigned.condition(gateway.meta.generation);
-    Addresses { bound: settings.addresses.clone(), shown: assigned.addresses, assigned: condition }
+    let unprotected = plane.and_then(|plane| plane.unprotected.as_deref()).map(|why| unprotected(why, gateway.meta.generation));
+    Addresses { bound: settings.addresses.clone(), shown: assigned.addresses, assigned: condition, unprotected }
 }
 
 /// Why a Gateway of a cluster cannot be reached, or not where it asks to be.
@@ -104,6 +110,14 @@ fn not_programmed(plane: Option<&DataPlane>, assigned: &Assigned) -> Vec<Problem
         problems.push(problem(PENDING, "no proxy is ready yet".to_owned()));
     }
     problems
+}
+
+fn unprotected(why: &str, generation: i64) -> Condition {
+    let message = format!(
+        "the API server refuses the NetworkPolicy of the proxies, so all who reach their pods reach their admin endpoint: {why}: let the \
+         controller list, watch, create and patch networkpolicies of networking.k8s.io, or set no --proxy-admin-peers"
+    );
+    Condition::holds(PARTIALLY_SUPPORTED, "NoNetworkPolicy", message, generation)
 }
 
 /// The reason of `Programmed` while proxies are on their way.

@@ -222,7 +222,8 @@ impl<'a> GatewayState<'a> {
         conditions.extend(client_certificates::insecure_mode(self.object));
         let fields = warnings::unsupported(self.object.spec.unsupported(), generation);
         let warnings = warnings::joined(fields, self.parameters.clone());
-        conditions.extend(warnings::joined(warnings, self.costs.warning.clone()));
+        let warnings = warnings::joined(warnings, self.costs.warning.clone());
+        conditions.extend(warnings::joined(warnings, self.addresses.unprotected.clone()));
         GatewayStatus {
             addresses: self.addresses.shown.clone(),
             conditions,

@@ -72,6 +72,8 @@ pub struct DataPlane {
     pub ready: bool,
     /// The API server's refusal of an object that they need, in words for people.
     pub refused: Option<String>,
+    /// The API server's refusal of the NetworkPolicy that protects them, in words for people.
+    pub unprotected: Option<String>,
 }
 
 impl Default for Settings {
@@ -81,9 +83,9 @@ impl Default for Settings {
             classes: vec!["ack-gateway".to_owned(), "pailou".to_owned()],
             addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             gateway_addresses: BTreeMap::new(),
+            admin: None,
             data_planes: Some(BTreeMap::new()),
             bundles: BTreeMap::new(),
-            admin: None,
             limit_store: None,
             limit_service: None,
             session_key: SessionKeySource::default(),

@@ -42,7 +42,7 @@ pub fn start(
     authorities: watch::Receiver<Option<Arc<str>>>,
 ) -> JoinSet<()> {
     let (send, children) = watch::channel(Children::unknown(options.namespaces.len()));
-    let (refuse, refused) = watch::channel(Refused::new());
+    let (refuse, refused) = watch::channel(Refused::default());
     let (known, settings) = (controller.known(), controller.settings().clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(children::follow(client.clone(), options.clone(), send));

@@ -91,6 +91,16 @@ fn a_controller_of_some_namespaces_is_given_the_same_in_each_of_them() {
 }
 
 #[test]
+fn network_policies_are_the_controllers_only_with_the_value() {
+    let text = read("docs/reference/chart.md");
+    let block = text.split_once("With `proxy.networkPolicy.enabled`").unwrap().1.split("```").nth(1).unwrap();
+    let documented = permissions(block, |_| None);
+    assert!(documented.iter().all(|(_, _, resource, _)| resource == "networkpolicies") && documented.len() == 5, "{documented:?}");
+    assert!(given("deploy/tests/everything.yaml").is_superset(&documented));
+    assert!(given("deploy/manifests/install.yaml").is_disjoint(&documented));
+}
+
+#[test]
 fn a_picker_is_given_what_its_documentation_says_and_no_more() {
     let text = read("docs/reference/chart.md");
     let rules = text.split("```yaml\n").find(|block| block.starts_with("rules:")).unwrap().split_once("```").unwrap().0;

@@ -37,6 +37,9 @@ const CONCURRENCY: usize = 8;
 /// How often everything is applied again, whether or not it seems to have changed.
 const RESYNC: Duration = Duration::from_secs(600);
 
+/// The kind whose failures hold up no other.
+const NETWORK_POLICY: &str = "NetworkPolicy";
+
 /// Inputs and outputs of the provisioner.
 pub(crate) struct Provisioner {
     pub(crate) client: Client,
@@ -63,6 +66,8 @@ struct State {
     desired: Desired,
     applied: HashMap<Key, Applied>,
     failures: Failures,
+    /// Failures of NetworkPolicies: what serves does not wait for them.
+    policy_failures: Failures,
     /// Time of the next attempt to delete, and the pause after that.
     pruning: (Option<Instant>, Backoff),
     resync: Instant,
@@ -81,14 +86,23 @@ struct Attempt {
     desired: u64,
     /// Those of its objects that are missing or differ.
     objects: Vec<Rendered>,
+    /// Whether its NetworkPolicy is among them, and others.
+    parts: Parts,
 }
 
-/// Result of an attempt: the applied objects, and the one that failed.
+/// Parts of a data plane that are applied, and fail, each by itself.
+#[derive(Clone, Copy)]
+struct Parts {
+    has_policy: bool,
+    has_others: bool,
+}
+
+/// Result of an attempt: the applied objects, and those that failed.
+#[derive(Default)]
 struct ApplyOutcome {
-    gateway: Name,
-    desired: u64,
     applied: Vec<(Key, Applied)>,
     failure: Option<(String, kube::Error)>,
+    policy_failure: Option<(String, kube::Error)>,
 }
 
 impl State {
@@ -98,6 +112,7 @@ impl State {
         self.desired.retain(|gateway| plans.contains_key(gateway));
         self.applied.retain(|(_, namespace, name), _| object_names.contains(&(namespace.as_str(), name.as_str())));
         self.failures.retain(|gateway| plans.contains_key(gateway));
+        self.policy_failures.retain(|gateway| plans.contains_key(gateway));
     }
 }
 
@@ -109,15 +124,25 @@ impl Provisioner {
             desired: Desired::default(),
             applied: HashMap::new(),
             failures: Failures::default(),
+            policy_failures: Failures::default(),
             pruning: (None, Backoff::new(Duration::from_millis(200), Duration::from_secs(20))),
             resync: Instant::now() + RESYNC,
         };
         loop {
             self.step(&mut state).await;
-            self.refuse.send_if_modified(|refused| state.failures.refusals(refused));
+            self.refuse.send_if_modified(|refused| {
+                state.failures.refusals(&mut refused.others) | state.policy_failures.refusals(&mut refused.policies)
+            });
             time::sleep(PACE).await;
             let leads = self.leadership.leads();
-            let retry = state.failures.next().into_iter().chain(state.pruning.0).min().filter(|_| leads);
+            let retry = state
+                .failures
+                .next()
+                .into_iter()
+                .chain(state.policy_failures.next())
+                .chain(state.pruning.0)
+                .min()
+                .filter(|_| leads);
             let retry = async {
                 match retry {
                     Some(at) => time::sleep_until(at).await,
@@ -133,7 +158,7 @@ impl Provisioner {
                     // A replica that lost leadership keeps no compilation.
                     state.planned = None;
                     state.applied.clear();
-                    state.failures = Failures::default();
+                    (state.failures, state.policy_failures) = Default::default();
                 }
                 () = retry => {}
                 () = time::sleep_until(state.resync) => {
@@ -164,7 +189,7 @@ impl Provisioner {
         self.apply_all(state, plans, children, &authorities).await;
         let (at, backoff) = &mut state.pruning;
         if at.is_none_or(|at| at <= Instant::now()) {
-            let went_well = prune::strays(&self.client, published, plans, children).await
+            let went_well = prune::strays((&self.client, &self.options), published, plans, children).await
                 & prune::unasked(&self.client, &self.options, plans, children).await;
             if went_well {
                 backoff.reset();
@@ -180,32 +205,48 @@ impl Provisioner {
             let observed = children.deployments.get(&plan.object_name).filter(|_| plan.is_scaled());
             let render = || render(plan, &self.options, authorities, observed.map(|it| &**it));
             let desired = state.desired.digests(plan, observed, authorities, render);
-            let due: Vec<_> = desired
-                .objects
-                .iter()
-                .filter(|it| is_due(it, &plan.object_name, &state.applied, children))
-                .map(|it| &it.0)
-                .collect();
-            if due.is_empty() {
-                state.failures.went_well(gateway);
-            } else if state.failures.is_due(gateway, desired.whole, now) {
-                let objects = render().into_iter().filter(|it| due.contains(&&key(it))).collect();
-                attempts.push(Attempt { gateway: gateway.clone(), desired: desired.whole, objects });
+            let due = desired.objects.iter().map(|it| (it, is_policy(&it.0)));
+            let due = due.filter(|(it, _)| is_due(it, &plan.object_name, &state.applied, children));
+            let (policies, others): (Vec<_>, Vec<_>) = due.partition(|(_, is_policy)| *is_policy);
+            let allowed = |failures: &mut Failures, is_needed: bool| {
+                if !is_needed {
+                    failures.went_well(gateway);
+                }
+                is_needed && failures.is_due(gateway, desired.whole, now)
+            };
+            let parts = Parts {
+                has_policy: allowed(&mut state.policy_failures, !policies.is_empty()),
+                has_others: allowed(&mut state.failures, !others.is_empty()),
+            };
+            let due: Vec<_> =
+                policies.iter().filter(|_| parts.has_policy).chain(others.iter().filter(|_| parts.has_others)).collect();
+            if !due.is_empty() {
+                let is_due = |object: &Rendered| due.iter().any(|((it, _), _)| it == &key(object));
+                let objects = render().into_iter().filter(is_due).collect();
+                attempts.push(Attempt { gateway: gateway.clone(), desired: desired.whole, objects, parts });
             }
         }
-        let mut outcomes = stream::iter(attempts).map(|attempt| self.apply(attempt)).buffer_unordered(CONCURRENCY);
-        while let Some(ApplyOutcome { gateway, desired, applied, failure }) = outcomes.next().await {
+        let mut outcomes = stream::iter(attempts)
+            .map(|attempt| async move {
+                let (gateway, desired, parts) = (attempt.gateway.clone(), attempt.desired, attempt.parts);
+                (gateway, desired, parts, self.apply(attempt.objects).await)
+            })
+            .buffer_unordered(CONCURRENCY);
+        while let Some((gateway, desired, parts, ApplyOutcome { applied, failure, policy_failure })) = outcomes.next().await {
             state.applied.extend(applied);
-            match failure {
-                Some((object, error)) => state.failures.failed(gateway, desired, &object, &error, Instant::now()),
-                None => state.failures.went_well(&gateway),
-            }
+            let note = |failures: &mut Failures, is_tried: bool, failure: Option<(String, kube::Error)>| match failure {
+                Some((object, error)) => failures.failed(gateway.clone(), desired, &object, &error, Instant::now()),
+                None if is_tried => failures.went_well(&gateway),
+                None => {}
+            };
+            note(&mut state.failures, parts.has_others, failure);
+            note(&mut state.policy_failures, parts.has_policy, policy_failure);
         }
     }
 
-    /// Applies a data plane's objects in their order, up to the first that fails.
-    async fn apply(&self, Attempt { gateway, desired, objects }: Attempt) -> ApplyOutcome {
-        let mut outcome = ApplyOutcome { gateway, desired, applied: Vec::new(), failure: None };
+    /// Applies a data plane's objects in their order, up to the first that fails: a NetworkPolicy holds up none of the others.
+    async fn apply(&self, objects: Vec<Rendered>) -> ApplyOutcome {
+        let mut outcome = ApplyOutcome::default();
         for rendered in objects {
             let (key, desired) = (key(&rendered), rendered.digest());
             let namespace = rendered.object.namespace().unwrap_or_default();
@@ -214,13 +255,22 @@ impl Provisioner {
             match api.patch(&rendered.object.name_any(), &parameters, &Patch::Apply(&rendered.object)).await {
                 Ok(observed) => outcome.applied.push((key, Applied { desired, observed: observed.digest })),
                 Err(error) => {
-                    outcome.failure = Some((format!("{} {}/{}", key.0, key.1, key.2), error));
-                    break;
+                    let failure = Some((format!("{} {}/{}", key.0, key.1, key.2), error));
+                    if is_policy(&key) {
+                        outcome.policy_failure = failure;
+                    } else {
+                        outcome.failure = failure;
+                        break;
+                    }
                 }
             }
         }
         outcome
     }
+}
+
+fn is_policy(key: &Key) -> bool {
+    key.0 == NETWORK_POLICY
 }
 
 /// Whether an object is not there as it is to be.
@@ -231,8 +281,8 @@ fn is_due((key, desired): &(Key, u64), object_name: &ObjectName, applied: &HashM
         "Deployment" => Some(children.deployments.get(object_name).map(|it| it.digest)),
         "HorizontalPodAutoscaler" => Some(children.autoscalers.get(object_name).map(|it| it.digest)),
         "PodDisruptionBudget" => Some(children.disruption_budgets.get(object_name).map(|it| it.digest)),
-        "NetworkPolicy" => Some(children.network_policies.get(object_name).map(|it| it.digest)),
-        // Not watched: looked after at each resync.
+        NETWORK_POLICY if children.knows_policies() => Some(children.network_policies.get(object_name).map(|it| it.digest)),
+        // Not watched, or not at present: looked after at each resync.
         _ => None,
     };
     last.desired != *desired || observed.is_some_and(|observed| observed != Some(last.observed))

@@ -40,8 +40,10 @@ pub(crate) struct Children {
     pub(crate) deployments: Listed<Deployment>,
     pub(crate) autoscalers: Listed<Observed>,
     pub(crate) disruption_budgets: Listed<Observed>,
-    /// Not waited for: permission to list them came later than that for the others.
+    /// Not waited for: only an option needs the permission to list them.
     pub(crate) network_policies: Listed<Observed>,
+    /// Namespaces, or 1 for all, whose NetworkPolicies are not followed at present.
+    unfollowed_policies: usize,
     /// Nodes, once a Service is reached by their ports.
     pub(crate) nodes: Listed<Node>,
     /// Lists that are not known yet.
@@ -51,12 +53,17 @@ pub(crate) struct Children {
 impl Children {
     /// Nothing listed yet, of as many namespaces; all of them count as one.
     pub(crate) fn unknown(namespaces: usize) -> Self {
-        Self { missing: KINDS * namespaces.max(1), ..Self::default() }
+        Self { missing: KINDS * namespaces.max(1), unfollowed_policies: namespaces.max(1), ..Self::default() }
     }
 
     /// Whether the first lists are complete.
     pub(crate) fn is_known(&self) -> bool {
         self.missing == 0
+    }
+
+    /// Whether a NetworkPolicy that is not among these is not there.
+    pub(crate) fn knows_policies(&self) -> bool {
+        self.unfollowed_policies == 0
     }
 
     /// Whether the reported addresses depend on the nodes of endpoints.
@@ -72,7 +79,12 @@ impl Children {
             Some((Name::new(&object_name.0, gateway), self.data_plane(object_name, service, store)))
         });
         let mut planes: BTreeMap<_, _> = services.collect();
-        for (gateway, why) in refused {
+        for (gateway, why) in &refused.policies {
+            if let Some(plane) = planes.get_mut(gateway) {
+                plane.unprotected = Some(why.clone());
+            }
+        }
+        for (gateway, why) in &refused.others {
             planes.entry(gateway.clone()).or_default().refused = Some(why.clone());
         }
         planes
@@ -83,7 +95,7 @@ impl Children {
         let (within, others) = (addresses::within(service), addresses::others(service));
         let deployment = self.deployments.get(object_name).and_then(|it| it.status.as_ref());
         let ready = deployment.is_some_and(|status| status.available_replicas.unwrap_or_default() > 0);
-        DataPlane { addresses, within, others, ready, refused: None }
+        DataPlane { addresses, within, others, ready, ..DataPlane::default() }
     }
 }
 
@@ -93,22 +105,28 @@ pub(crate) async fn follow(client: Client, options: Options, children: watch::Se
         [] => vec![None],
         some => some.iter().map(Some).collect(),
     };
+    // Without the option only those are looked for that it has left.
+    let policies = Need::Policies { are_wanted: options.admin_peers.is_some() };
     let observed = watcher::Config::default().labels(&format!("{CONTROLLER_LABEL}={}", options.namespace));
     let each = scopes.into_iter().map(|scope| {
         join5(
-            follow_kind(api::<core::Service, _>(&client, scope), &observed, (&children, true), scope, |it| &mut it.services),
-            follow_kind(api::<apps::Deployment, _>(&client, scope), &observed, (&children, true), scope, |it| &mut it.deployments),
+            follow_kind(api::<core::Service, _>(&client, scope), &observed, (&children, Need::Always), scope, |it| {
+                &mut it.services
+            }),
+            follow_kind(api::<apps::Deployment, _>(&client, scope), &observed, (&children, Need::Always), scope, |it| {
+                &mut it.deployments
+            }),
             follow_kind(
                 api::<autoscaling::HorizontalPodAutoscaler, _>(&client, scope),
                 &observed,
-                (&children, true),
+                (&children, Need::Always),
                 scope,
                 |it| &mut it.autoscalers,
             ),
-            follow_kind(api::<policy::PodDisruptionBudget, _>(&client, scope), &observed, (&children, true), scope, |it| {
+            follow_kind(api::<policy::PodDisruptionBudget, _>(&client, scope), &observed, (&children, Need::Always), scope, |it| {
                 &mut it.disruption_budgets
             }),
-            follow_kind(api::<networking::NetworkPolicy, _>(&client, scope), &observed, (&children, false), scope, |it| {
+            follow_kind(api::<networking::NetworkPolicy, _>(&client, scope), &observed, (&children, policies), scope, |it| {
                 &mut it.network_policies
             }),
         )
@@ -134,31 +152,55 @@ async fn follow_nodes(client: &Client, children: &watch::Sender<Children>) {
     let mut seen = children.subscribe();
     let is_asked = |children: &Children| children.services.iter().any(|(_, service)| addresses::are_nodes(service));
     if seen.wait_for(is_asked).await.is_ok() {
-        follow_kind(api::<core::Node, _>(client, None), &watcher::Config::default(), (children, false), None, |it| &mut it.nodes)
-            .await;
+        follow_kind(api::<core::Node, _>(client, None), &watcher::Config::default(), (children, Need::Sometimes), None, |it| {
+            &mut it.nodes
+        })
+        .await;
     }
+}
+
+/// Need of a kind's objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Nothing is known without them.
+    Always,
+    /// They add something.
+    Sometimes,
+    /// NetworkPolicies. Those that are not wanted are not asked for again where that is forbidden.
+    Policies { are_wanted: bool },
 }
 
 /// Follows the objects of one kind, in one namespace or in all.
 async fn follow_kind<T>(
     api: Api<T>,
     config: &watcher::Config,
-    (children, is_waited_for): (&watch::Sender<Children>, bool),
+    (children, need): (&watch::Sender<Children>, Need),
     scope: Option<&NamespaceName>,
     part: impl Fn(&mut Children) -> &mut Listed<T>,
 ) where
     T: Resource<DynamicType = ApiResource> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let (mut reducer, mut is_listed) = (ListReducer::default(), !is_waited_for);
+    let (mut reducer, mut is_listed, mut is_followed) = (ListReducer::default(), need != Need::Always, false);
     let mut events = pin!(list_watch(api, config.clone()).default_backoff());
     while let Some(event) = events.next().await {
+        let is_error = event.is_err();
         let change = match event {
             Ok(event) => reducer.reduce(event, Some),
+            Err(error) if need == (Need::Policies { are_wanted: false }) && is_forbidden(&error) => return,
             Err(error) => {
                 tracing::warn!(%error, "cannot watch the data planes, retrying");
                 None
             }
         };
+        let follows = !is_error && (is_followed || change.is_some());
+        if matches!(need, Need::Policies { .. }) && std::mem::replace(&mut is_followed, follows) != follows {
+            // Nothing is to be done about it by itself.
+            children.send_if_modified(|children| {
+                let unfollowed = &mut children.unfollowed_policies;
+                *unfollowed = if follows { unfollowed.saturating_sub(1) } else { *unfollowed + 1 };
+                false
+            });
+        }
         let Some(change) = change else { continue };
         children.send_if_modified(|children| {
             if matches!(change, ListChange::Replace(_)) && !std::mem::replace(&mut is_listed, true) {
@@ -166,5 +208,14 @@ async fn follow_kind<T>(
             }
             part(children).take(change, scope)
         });
+    }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) => status.code == 403,
+        WatchError(status) => status.code == 403,
+        _ => false,
     }
 }

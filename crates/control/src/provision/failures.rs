@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, time::Duration};
 use pailou_snapshot::Name;
 use tokio::time::Instant;
 
-use super::report::Refused;
 use crate::backoff::Backoff;
 
 /// Delays between two attempts for one Gateway.
@@ -68,7 +67,7 @@ impl Failures {
     }
 
     /// Brings up to date what the API server refuses; gives back whether that has changed.
-    pub(super) fn refusals(&self, known: &mut Refused) -> bool {
+    pub(super) fn refusals(&self, known: &mut BTreeMap<Name, String>) -> bool {
         let refused = self.0.iter().filter_map(|(gateway, failure)| Some((gateway, failure.refused.as_ref()?)));
         if refused.clone().eq(&*known) {
             return false;
@@ -107,7 +106,7 @@ mod tests {
     }
 
     fn refused(failures: &Failures, gateway: &Name) -> Option<String> {
-        let mut refused = Refused::new();
+        let mut refused = BTreeMap::new();
         failures.refusals(&mut refused);
         assert!(!failures.refusals(&mut refused), "they have not changed");
         refused.remove(gateway)

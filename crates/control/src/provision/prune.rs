@@ -23,7 +23,12 @@ use crate::CompiledState;
 
 /// Deletes the data planes of Gateways that exist and are no longer this controller's. The garbage collector deletes those of
 /// deleted Gateways, and a Gateway that became invalid keeps its data plane. Returns whether all went well.
-pub(super) async fn strays(client: &Client, published: &CompiledState, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
+pub(super) async fn strays(
+    (client, options): (&Client, &Options),
+    published: &CompiledState,
+    plans: &BTreeMap<Name, Plan>,
+    children: &Children,
+) -> bool {
     let mut went_well = true;
     let services = children.services.iter().map(|(object_name, it)| (object_name, it.owner_references()));
     let deployments = children.deployments.iter().map(|(object_name, it)| (object_name, it.owner_references()));
@@ -41,7 +46,10 @@ pub(super) async fn strays(client: &Client, published: &CompiledState, plans: &B
             continue;
         }
         tracing::info!("Gateway {namespace}/{} is no longer this controller's: deleting its data plane", gateway.meta.name);
-        for resource in kinds() {
+        // Without the option the controller need not be permitted to delete what nobody made.
+        let has_policy = options.admin_peers.is_some() || children.network_policies.get(object_name).is_some();
+        let policy = has_policy.then(|| ApiResource::erase::<NetworkPolicy>(&()));
+        for resource in kinds().into_iter().chain(policy) {
             went_well &= delete(client, object_name, &resource).await;
         }
     }
@@ -83,8 +91,8 @@ async fn delete(client: &Client, (namespace, name): &ObjectName, resource: &ApiR
     }
 }
 
-/// All that a data plane may have, what scales it first.
-fn kinds() -> [ApiResource; 7] {
+/// All that a data plane may have beside a NetworkPolicy, what scales it first.
+fn kinds() -> [ApiResource; 6] {
     [
         ApiResource::erase::<HorizontalPodAutoscaler>(&()),
         ApiResource::erase::<PodDisruptionBudget>(&()),
@@ -92,6 +100,5 @@ fn kinds() -> [ApiResource; 7] {
         ApiResource::erase::<Service>(&()),
         ApiResource::erase::<ConfigMap>(&()),
         ApiResource::erase::<ServiceAccount>(&()),
-        ApiResource::erase::<NetworkPolicy>(&()),
     ]
 }

@@ -11,7 +11,13 @@ use super::{PACE, children::Children};
 use crate::ClusterState;
 
 /// Objects that the API server refuses, by Gateway.
-pub(super) type Refused = BTreeMap<Name, String>;
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// NetworkPolicies: the proxies serve without.
+    pub(super) policies: BTreeMap<Name, String>,
+    /// Objects that the proxies need.
+    pub(super) others: BTreeMap<Name, String>,
+}
 
 /// Sources of the data planes' state, and its receiver.
 pub(super) struct Reporter {

@@ -194,6 +194,76 @@ async fn a_controller_that_may_not_list_network_policies_provisions_all_the_same
     running.stop().await;
 }
 
+/// Without the option nobody asks again for what is forbidden.
+#[tokio::test(start_paused = true)]
+async fn a_controller_without_the_option_needs_no_permission_for_network_policies() {
+    let api = cluster();
+    for method in [Method::GET, Method::PATCH, Method::DELETE] {
+        api.script(method, "/networkpolicies", &[403; 1_000]);
+    }
+    api.apply(CLASSES, class("other", "example.com/other"));
+    let running = Running::start(&api);
+    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
+    api.apply(GATEWAYS, gateway("g", "other"));
+    until("a Deployment is gone", || made(&api, DEPLOYMENTS).is_none()).await;
+    tokio::time::advance(std::time::Duration::from_secs(600)).await;
+    quiet(&api).await;
+    let asked = |method| api.requests(&method, "/networkpolicies").len();
+    assert_eq!([Method::GET, Method::PATCH, Method::DELETE].map(asked), [1, 0, 0]);
+    running.stop().await;
+}
+
+/// The API server says nothing of it, so that a difference is no reason to write it again.
+#[tokio::test(start_paused = true)]
+async fn a_network_policy_that_cannot_be_listed_is_applied_once() {
+    let api = cluster();
+    api.script(Method::GET, "/networkpolicies", &[403; 1_000]);
+    let running = Running::with_admin_peers(&api, Some(json!([])));
+    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
+    let reason = || condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Programmed")["reason"].clone();
+    let mut service = made(&api, SERVICES).unwrap();
+    service["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } });
+    api.apply(SERVICES, service);
+    for (replicas, expected) in [(1, "Programmed"), (0, "Pending"), (1, "Programmed")] {
+        let mut deployment = made(&api, DEPLOYMENTS).unwrap();
+        deployment["status"] = json!({ "availableReplicas": replicas });
+        api.apply(DEPLOYMENTS, deployment);
+        until("the Gateway says so", || reason() == expected).await;
+    }
+    assert_eq!(api.requests(&Method::PATCH, "/networkpolicies").len(), 1);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_policy_that_is_refused_costs_only_itself() {
+    let api = cluster();
+    let name = made_policy_name(&api).await;
+    api.script(Method::PATCH, &format!("/networkpolicies/{name}"), &[403; 1_000]);
+    let running = Running::with_admin_peers(&api, Some(json!([])));
+    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
+    let warning = || condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "PartiallySupported")["message"].clone();
+    let names = |message: &Value| message.as_str().is_some_and(|text| text.contains("patch networkpolicies of networking.k8s.io"));
+    until("the Gateway says so", || names(&warning())).await;
+    let mut changed = gateway("g", "pailou");
+    changed["spec"]["infrastructure"] = json!({ "labels": { "team": "inference" } });
+    api.apply(GATEWAYS, changed);
+    until("the Deployment is new", || made(&api, DEPLOYMENTS).is_some_and(|it| it["metadata"]["labels"]["team"] == "inference"))
+        .await;
+    assert!(made(&api, POLICIES).is_none());
+    running.stop().await;
+}
+
+/// The name of the NetworkPolicy of Gateway `g`, which is gone afterwards.
+async fn made_policy_name(api: &Api) -> String {
+    let running = Running::with_admin_peers(api, Some(json!([])));
+    until("a NetworkPolicy is made", || made(api, POLICIES).is_some()).await;
+    let policy = made(api, POLICIES).expect("it is made");
+    let name = policy["metadata"]["name"].as_str().expect("it has a name").to_owned();
+    running.stop().await;
+    api.delete(POLICIES, &format!("default/{name}"));
+    name
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_forgotten_when_the_gateway_is_again_what_it_was() {
     let api = cluster();

@@ -11,14 +11,15 @@ use pailou_snapshot::Name;
 /// - `#: within NAMESPACE/NAME ADDRESS…`: its ClusterIPs.
 /// - `#: others NAMESPACE/NAME WHY…`: why the data plane has no other addresses.
 /// - `#: refused NAMESPACE/NAME WHY…`: the API server's refusal of an object of the data plane.
+/// - `#: unprotected NAMESPACE/NAME WHY…`: its refusal of the data plane's NetworkPolicy.
 pub(crate) fn settings(yaml: &str) -> Settings {
     let mut settings = Settings::default();
     for line in yaml.lines().filter_map(|line| line.strip_prefix("#: ")) {
         let words: Vec<_> = line.split_whitespace().collect();
         match words.as_slice() {
             ["cluster"] => settings = Settings::cluster(),
-            ["plane", name, state, addresses @ ..] => {
             ["admin", address] => settings.admin = Some(address.parse().unwrap()),
+            ["plane", name, state, addresses @ ..] => {
                 let plane = plane(&mut settings, name);
                 plane.ready = *state == "ready";
                 plane.addresses = addresses.iter().map(|text| address(text)).collect();
@@ -29,6 +30,7 @@ pub(crate) fn settings(yaml: &str) -> Settings {
             }
             ["others", name, why @ ..] => plane(&mut settings, name).others = why.join(" "),
             ["refused", name, why @ ..] => plane(&mut settings, name).refused = Some(why.join(" ")),
+            ["unprotected", name, why @ ..] => plane(&mut settings, name).unprotected = Some(why.join(" ")),
             ["bundle", name] => drop(settings.bundles.insert((*name).to_owned(), None)),
             ["bundle", name, version] => drop(settings.bundles.insert((*name).to_owned(), Some((*version).to_owned()))),
             other => panic!("no such setting: {other:?}"),
