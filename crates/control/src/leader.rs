@@ -101,8 +101,8 @@ impl Elector {
         let (until, leadership) = watch::channel(None);
         let (stop, stopped) = oneshot::channel();
         let (note, holder) = watch::channel(String::new());
-        let lease = LeaseClient::new(client, options.clone(), note);
-        let task = tokio::spawn(compete(lease, options, until, stopped, metrics));
+        let lease = LeaseClient::new(client, options.clone(), note.clone());
+        let task = tokio::spawn(compete(lease, options, (until, note), stopped, metrics));
         Self { leadership: Leadership(leadership), holder, stop, task }
     }
 
@@ -111,7 +111,7 @@ impl Elector {
         self.leadership.clone()
     }
 
-    /// The replica that held the Lease when it was read last; empty until it is known.
+    /// The replica that held the Lease when it was read last; empty until it is known, and where this one did and leads no longer.
     pub(crate) fn holder(&self) -> watch::Receiver<String> {
         self.holder.clone()
     }
@@ -126,11 +126,13 @@ impl Elector {
 async fn compete(
     mut lease: LeaseClient,
     options: Options,
-    until: watch::Sender<Option<Instant>>,
+    (until, holder): (watch::Sender<Option<Instant>>, watch::Sender<String>),
     mut stopped: oneshot::Receiver<()>,
     metrics: Arc<Metrics>,
 ) {
-    let mut log = LeadershipLog { lease: format!("{}/{}", options.namespace, options.name), leads: false, metrics };
+    let lease_name = format!("{}/{}", options.namespace, options.name);
+    let identity = options.identity.clone();
+    let mut log = LeadershipLog { lease: lease_name, leads: false, metrics, identity, holder };
     loop {
         let asked = Instant::now();
         let attempt = tokio::select! {
@@ -162,11 +164,24 @@ struct LeadershipLog {
     lease: String,
     leads: bool,
     metrics: Arc<Metrics>,
+    identity: String,
+    /// The holder that others are told of.
+    holder: watch::Sender<String>,
 }
 
 impl LeadershipLog {
     /// Says whether this replica leads, if that has changed.
     fn report(&mut self, leads: bool) {
+        if !leads {
+            // Nobody is to ask this replica as the one that leads, nor to be sent here by itself.
+            self.holder.send_if_modified(|holder| {
+                let is_itself = *holder == self.identity;
+                if is_itself {
+                    holder.clear();
+                }
+                is_itself
+            });
+        }
         if std::mem::replace(&mut self.leads, leads) != leads {
             match leads {
                 true => tracing::info!("leading: this replica holds Lease {} and writes", self.lease),

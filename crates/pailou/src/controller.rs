@@ -207,7 +207,7 @@ impl Component for ControllerComponent {
 
     fn no_objects(&self) -> String {
         match &**self.leader.borrow() {
-            "" => "no replica of the controller leads yet, and only the one that does has the objects\n".to_owned(),
+            "" => "no replica of the controller is known to lead, and only the one that does has the objects\n".to_owned(),
             _ if self.metrics.is_leader() => {
                 "this replica has begun to lead, and does not have the objects yet: ask again\n".to_owned()
             }

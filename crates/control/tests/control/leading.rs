@@ -43,6 +43,7 @@ async fn who_cannot_renew_the_lease_stops_writing() {
     until("the route has a status", || writes(&api) >= 3).await;
     api.script(Method::PUT, "/leases/pailou-controller", &[500; 1_000]);
     until("it does not lead", || !controller.leadership().leads()).await;
+    until("it names nobody as who leads", || controller.leader().borrow().is_empty()).await;
     let before = writes(&api);
     api.apply(GATEWAYS, gateway("later", "pailou"));
     let knows = || controller.known().borrow().as_ref().is_some_and(|it| it.store.iter().any(|(key, _)| key.name == "later"));
