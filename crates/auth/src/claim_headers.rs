@@ -1,10 +1,8 @@
 //! Headers with a token's claims.
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, OnceLock},
-};
+use std::{ops::Deref, sync::Arc};
 
+use arc_swap::{ArcSwapOption, Guard};
 use http::{HeaderName, HeaderValue};
 
 /// Bytes of one token's headers that are kept at most; longer ones are computed at each use.
@@ -19,32 +17,53 @@ pub struct ClaimToHeader {
     pub claim: Vec<Box<str>>,
 }
 
-/// A token's headers, computed once: most tokens come many times. They are those of the first provider that asks.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KeptHeaders(OnceLock<(Arc<[ClaimToHeader]>, HeaderValues)>);
+/// A token's headers, computed once: most tokens come many times. They are those of the provider that asked last.
+#[derive(Debug, Default)]
+pub(crate) struct KeptHeaders(ArcSwapOption<ProviderHeaders>);
+
+/// Headers of a provider, and their values.
+type ProviderHeaders = (Arc<[ClaimToHeader]>, HeaderValues);
 
 /// Values, in the order of the headers; none where the claim is not there, or cannot stand in a header.
 type HeaderValues = Box<[Option<HeaderValue>]>;
 
 impl KeptHeaders {
     /// The values of a provider's headers; `value` computes those that are not kept.
-    pub(crate) fn of(
-        &self,
-        headers: &Arc<[ClaimToHeader]>,
-        value: impl Fn(&ClaimToHeader) -> Option<HeaderValue>,
-    ) -> Cow<'_, [Option<HeaderValue>]> {
-        if let Some((known, values)) = self.0.get() {
-            // The settings are held, so that no others come to have their address.
-            if Arc::ptr_eq(known, headers) {
-                return Cow::Borrowed(values);
-            }
+    pub(crate) fn of(&self, headers: &Arc<[ClaimToHeader]>, value: impl Fn(&ClaimToHeader) -> Option<HeaderValue>) -> TokenHeaders {
+        let kept = self.0.load();
+        // The settings are held, so that no others come to have their address.
+        if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.0, headers)) {
+            return TokenHeaders::Kept(kept);
         }
-        let values: Vec<_> = headers.iter().map(value).collect();
+        let values: HeaderValues = headers.iter().map(value).collect();
         if values.iter().flatten().map(HeaderValue::len).sum::<usize>() <= MAX_KEPT {
-            // Another worker, or another provider, may have been first.
-            let _ = self.0.set((headers.clone(), values.clone().into()));
+            self.0.store(Some(Arc::new((headers.clone(), values.clone()))));
         }
-        Cow::Owned(values)
+        TokenHeaders::Computed(values)
+    }
+}
+
+/// Values of a token's headers.
+pub(crate) enum TokenHeaders {
+    Kept(Guard<Option<Arc<ProviderHeaders>>>),
+    Computed(HeaderValues),
+}
+
+impl Deref for TokenHeaders {
+    type Target = [Option<HeaderValue>];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Kept(kept) => kept.as_ref().map_or(&[], |kept| &kept.1),
+            Self::Computed(values) => values,
+        }
+    }
+}
+
+/// A copy of the claims keeps its own.
+impl Clone for KeptHeaders {
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }
 
@@ -81,7 +100,23 @@ mod tests {
             assert_eq!(*claims.headers(&one), [Some(HeaderValue::from_static("alice")), None]);
             assert_eq!(*claims.headers(&other), [Some(HeaderValue::from_static("3"))]);
         }
-        assert!(matches!(claims.headers(&one), Cow::Borrowed(_)));
+    }
+
+    /// Settings that are read anew are others, though the same.
+    #[test]
+    fn headers_are_kept_for_the_provider_that_asked_last() {
+        let claims = claims(json!({"sub": "alice"}));
+        let (before, after) = (headers(&[("x-user", "sub")]), headers(&[("x-user", "sub")]));
+        let is_kept = |headers: &Arc<[ClaimToHeader]>| {
+            let computed = std::cell::Cell::new(false);
+            let values = claims.kept_headers.of(headers, |_| {
+                computed.set(true);
+                Some(HeaderValue::from_static("alice"))
+            });
+            assert_eq!(*values, [Some(HeaderValue::from_static("alice"))]);
+            !computed.get()
+        };
+        assert_eq!([&before, &before, &after, &after].map(is_kept), [false, true, false, true]);
     }
 
     #[test]
@@ -90,7 +125,8 @@ mod tests {
         let claims = claims(Value::Object(Map::from_iter([("sub".to_owned(), json!(long))])));
         let headers = headers(&[("x-user", "sub")]);
         for _ in 0..2 {
-            assert!(matches!(claims.headers(&headers), Cow::Owned(values) if values[0].as_ref().unwrap() == long.as_str()));
+            assert_eq!(claims.headers(&headers)[0].as_ref().unwrap(), long.as_str());
+            assert!(claims.kept_headers.0.load().is_none());
         }
     }
 }

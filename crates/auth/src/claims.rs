@@ -5,7 +5,10 @@ use std::{borrow::Cow, sync::Arc};
 use http::HeaderValue;
 use serde_json::{Map, Value};
 
-use crate::{ClaimToHeader, claim_headers::KeptHeaders};
+use crate::{
+    ClaimToHeader,
+    claim_headers::{KeptHeaders, TokenHeaders},
+};
 
 /// Claims of one token.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +80,7 @@ impl Claims {
     }
 
     /// The values of these headers, in their order; none where a claim is not there, or cannot stand in a header.
-    pub(crate) fn headers(&self, headers: &Arc<[ClaimToHeader]>) -> Cow<'_, [Option<HeaderValue>]> {
+    pub(crate) fn headers(&self, headers: &Arc<[ClaimToHeader]>) -> TokenHeaders {
         let value = |header: &ClaimToHeader| self.find(&header.claim).and_then(as_header);
         self.kept_headers.of(headers, |header| value(header).and_then(|value| HeaderValue::from_str(&value).ok()))
     }
