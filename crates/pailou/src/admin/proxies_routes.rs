@@ -1,6 +1,6 @@
 //! Counts of rules, of all proxies together, for a controller's `/routes`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ const MAX_NAMES: usize = 40;
 pub(super) async fn with_counts(page: &str, gatherer: &Gatherer, selection: &Selection) -> Option<String> {
     let mut page: Value = serde_json::from_str(page).ok()?;
     let all = gatherer.proxies().await;
-    gatherer.rules.lock().retain(&all);
+    gatherer.rules.lock().retain(&all, Instant::now());
     let proxies: Vec<_> = all.proxies.iter().filter(|proxy| selection.has(proxy)).cloned().collect();
     let mut away = BTreeSet::new();
     for path in paths(&page) {

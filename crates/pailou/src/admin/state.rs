@@ -144,7 +144,7 @@ impl<C: Component> AdminState<C> {
         let overview = Overview {
             schema: overview::SCHEMA.to_owned(),
             at: format!("{:.3}", jiff::Timestamp::now()),
-            uptime_seconds: (self.started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
+            uptime_seconds: seconds(self.started),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             name: process_name(),
             ready: self.is_ready(),
@@ -164,6 +164,11 @@ impl<C: Component> AdminState<C> {
     }
 }
 
+/// Seconds since then, to milliseconds.
+fn seconds(begin: Instant) -> f64 {
+    (begin.elapsed().as_secs_f64() * 1e3).round() / 1e3
+}
+
 /// The pod, or the host.
 pub(crate) fn process_name() -> String {
     std::env::var("POD_NAME").unwrap_or_else(|_| rustix::system::uname().nodename().to_string_lossy().into_owned())
@@ -172,6 +177,8 @@ pub(crate) fn process_name() -> String {
 /// A data plane with the statuses of its configuration.
 pub(crate) struct GatewayComponent {
     proxy: Arc<Proxy>,
+    /// Name of the process, which no other has, and its begin: readers tell by them which of two answers is the later one.
+    process: (String, Instant),
     objects: ObjectsCache,
     configuration: Mutex<Option<Configuration>>,
 }
@@ -182,7 +189,8 @@ type Configuration = (Arc<Statuses>, Arc<[Problem]>);
 impl GatewayComponent {
     /// A gateway without a configuration.
     pub(crate) fn new(proxy: Arc<Proxy>) -> Self {
-        Self { proxy, objects: ObjectsCache::default(), configuration: Mutex::new(None) }
+        let process = (format!("{:016x}", fastrand::u64(..)), Instant::now());
+        Self { proxy, process, objects: ObjectsCache::default(), configuration: Mutex::new(None) }
     }
 
     fn configuration(&self) -> Option<Configuration> {
@@ -227,7 +235,11 @@ impl Component for GatewayComponent {
     fn routes(&self, query: &PageQuery) -> Option<String> {
         let (statuses, _) = self.configuration().unwrap_or_default();
         let figures = |name: &RouteName| self.proxy.rule_figures(name);
-        Some(pretty(&routes_page::page(query, &statuses, self.proxy.snapshot().as_deref(), Some(&figures))))
+        let (name, begin) = &self.process;
+        let age = seconds(*begin);
+        let mut page = routes_page::page(query, &statuses, self.proxy.snapshot().as_deref(), Some(&figures));
+        (page["process"], page["uptimeSeconds"]) = (name.as_str().into(), age.into());
+        Some(pretty(&page))
     }
 
     fn objects(&self, query: &PageQuery) -> Option<String> {
