@@ -153,7 +153,7 @@ impl CollectorClient {
                     let host = subrequest::host(cluster.key(), address);
                     (message.request(settings, PathAndQuery::from_static(path), &host), ())
                 };
-                subrequest::send_over(cluster, &self.upstreams, &timeouts, make).await?.0
+                subrequest::send_over(cluster, &self.upstreams, &timeouts, make, || true).await?.0
             }
         };
         answer(settings.protocol, exchange).await
@@ -176,7 +176,7 @@ impl CollectorClient {
             let path = PathAndQuery::from_static(self.envelope.grpc_path());
             (request(settings, path, &host, RequestBody::logs(frames.clone()), false), ())
         };
-        let (exchange, ()) = subrequest::send_over(cluster, &self.upstreams, &timeouts, make).await?;
+        let (exchange, ()) = subrequest::send_over(cluster, &self.upstreams, &timeouts, make, || !frames.has_begun()).await?;
         answer(OtlpProtocol::Grpc, exchange).await.map(|_| ())
     }
 }

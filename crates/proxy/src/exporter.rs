@@ -36,6 +36,8 @@ use crate::{
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// Longest pause that a collector may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// Time for which further ends of streams are not reported.
+const END_INTERVAL: Duration = Duration::from_secs(60);
 /// Output of the compression made at once, in bytes.
 const OUTPUT: usize = 16 << 10;
 
@@ -50,6 +52,8 @@ pub(crate) struct Exporter {
     _running: watch::Sender<()>,
     /// Kind of the failure that was reported last, until a batch is taken.
     failing: Option<(Discriminant<ExportFailure>, bool)>,
+    /// When the end of a stream was reported last.
+    reported_end: Option<Instant>,
     /// When the collector wants the next request, where it said so.
     not_before: Option<Instant>,
 }
@@ -60,7 +64,9 @@ impl Exporter {
         let client = Arc::new(CollectorClient::new(&queue.collector, queue.envelope.clone(), dns));
         let (running, ended) = watch::channel(());
         let context = Arc::downgrade(context);
-        tasks.spawn(Self { queue, context, client, stream: None, _running: running, failing: None, not_before: None }.run());
+        let (stream, failing, reported_end, not_before) = Default::default();
+        let exporter = Self { queue, context, client, stream, _running: running, failing, reported_end, not_before };
+        tasks.spawn(exporter.run());
         ended
     }
 
@@ -136,9 +142,23 @@ impl Exporter {
             match stream.send(entries.clone()).await? {
                 LogOutcome::Taken(stream) => self.stream = Some(stream),
                 LogOutcome::Last => {}
-                LogOutcome::Stale => continue,
+                LogOutcome::Stale(why) => {
+                    self.report_end(why.as_ref());
+                    continue;
+                }
             }
             return Ok(());
+        }
+    }
+
+    /// Reports a stream that ended with an error between two messages, at most once in a while: another one takes its place.
+    fn report_end(&mut self, why: Option<&ExportFailure>) {
+        let Some(error) = why else { return };
+        let now = Instant::now();
+        if self.reported_end.is_none_or(|last| now.duration_since(last) >= END_INTERVAL) {
+            self.reported_end = Some(now);
+            let items = self.queue.envelope.items();
+            tracing::warn!(collector = %self.name(), %error, "the collector has ended its stream of {items}; they go on another one");
         }
     }
 

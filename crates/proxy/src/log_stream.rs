@@ -32,8 +32,8 @@ pub(crate) enum LogOutcome {
     Taken(LogStream),
     /// The connection has taken it, and the collector has ended the stream in order.
     Last,
-    /// The stream had ended since the message before: another one is to take this.
-    Stale,
+    /// The stream had ended since the message before, be it with an error: another one is to take this.
+    Stale(Option<ExportFailure>),
 }
 
 impl LogStream {
@@ -51,20 +51,25 @@ impl LogStream {
     /// The connection took none within the collector's timeout, or the collector wants none. The stream is over.
     pub(crate) async fn send(mut self, items: Bytes) -> Result<LogOutcome, ExportFailure> {
         let is_first = std::mem::replace(&mut self.is_new, false);
-        let is_taken = self.frames.send(self.queue.envelope.message(items, is_first));
+        let mut is_taken = self.frames.send(self.queue.envelope.message(items, is_first));
         let within = self.queue.collector.timeout;
         let taken = async {
             tokio::select! {
                 biased;
+                Ok(()) = &mut is_taken => None,
                 end = &mut self.end => Some(end),
-                Ok(()) = is_taken => None,
             }
         };
-        match timeout(within, taken).await {
+        let end = match timeout(within, taken).await {
             Err(_) => return Err(ExportFailure::Late(within)),
-            Ok(None) => {}
-            Ok(Some(_)) if !is_first => return Ok(LogOutcome::Stale),
-            Ok(Some(end)) => return end.and(Err(ExportFailure::StreamEnded)),
+            Ok(end) => end,
+        };
+        // Both may be there at once, and a message that was taken is not to be sent again.
+        match end {
+            Some(end) if is_taken.try_recv().is_ok() => return if is_first { end } else { Ok(()) }.map(|()| LogOutcome::Last),
+            Some(end) if is_first => return end.and(Err(ExportFailure::StreamEnded)),
+            Some(end) => return Ok(LogOutcome::Stale(end.err())),
+            None => {}
         }
         if !is_first {
             return Ok(LogOutcome::Taken(self));

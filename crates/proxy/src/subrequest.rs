@@ -32,15 +32,16 @@ pub(crate) async fn send<T>(
     timeouts: &Timeouts,
     make: impl Fn(&Address) -> (Request<RequestBody>, T),
 ) -> Result<(Exchange, T), SubrequestError> {
-    send_over(cluster, &connection.worker.upstreams, timeouts, make).await
+    send_over(cluster, &connection.worker.upstreams, timeouts, make, || true).await
 }
 
-/// The same over any connections.
+/// The same over any connections, and to another endpoint only while it may be sent again.
 pub(crate) async fn send_over<T>(
     cluster: &ClusterState,
     upstreams: &Upstreams,
     timeouts: &Timeouts,
     make: impl Fn(&Address) -> (Request<RequestBody>, T),
+    may_repeat: impl Fn() -> bool,
 ) -> Result<(Exchange, T), SubrequestError> {
     let settings = cluster.current_settings();
     let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
@@ -61,7 +62,7 @@ pub(crate) async fn send_over<T>(
                         | FailureKind::Tls { .. }
                         | FailureKind::Refused
                 );
-                if !connects || tried.len() >= MAX_ATTEMPTS {
+                if !connects || !may_repeat() || tried.len() >= MAX_ATTEMPTS {
                     return Err(SubrequestError::Send(failure));
                 }
             }

@@ -68,7 +68,7 @@ pub(crate) async fn send(uri: &Uri, make: impl Fn() -> Request<RequestBody>, way
         if is_https && matches!(cluster.current_settings().tls, Ok(None)) {
             return Err(UrlError::Clear);
         }
-        return Ok(subrequest::send_over(cluster, upstreams, timeouts, |_| (make(), ())).await?.0);
+        return Ok(subrequest::send_over(cluster, upstreams, timeouts, |_| (make(), ()), || true).await?.0);
     }
     let host = uri.host().ok_or(UrlError::Url)?.trim_matches(['[', ']']);
     let tls = if is_https { Some(tls(host)?) } else { None };

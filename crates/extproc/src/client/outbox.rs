@@ -6,7 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -34,9 +34,15 @@ pub struct Outbox {
     queue: Arc<Queue>,
 }
 
-/// An [`Outbox`] for as many connections as are tried: one that fails takes none of the messages along.
+/// An [`Outbox`] for as many connections as are tried: one that cannot be made takes none of the messages along. After one that has
+/// [begun](Self::has_begun) another would go on in the middle.
 #[derive(Clone)]
-pub struct SharedOutbox(Arc<Mutex<Outbox>>);
+pub struct SharedOutbox(Arc<Shared>);
+
+struct Shared {
+    outbox: Mutex<Outbox>,
+    has_begun: AtomicBool,
+}
 
 /// The writing end of an [`Outbox`].
 pub(crate) struct OutboxSender {
@@ -103,7 +109,14 @@ impl Outbox {
     }
 
     pub(crate) fn shared(self) -> SharedOutbox {
-        SharedOutbox(Arc::new(Mutex::new(self)))
+        SharedOutbox(Arc::new(Shared { outbox: Mutex::new(self), has_begun: AtomicBool::new(false) }))
+    }
+}
+
+impl SharedOutbox {
+    /// Whether a connection has got a message.
+    pub fn has_begun(&self) -> bool {
+        self.0.has_begun.load(Ordering::Relaxed)
     }
 }
 
@@ -163,8 +176,12 @@ impl Body for SharedOutbox {
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let mut outbox = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Pin::new(&mut *outbox).poll_frame(context)
+        let mut outbox = self.0.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let frame = Pin::new(&mut *outbox).poll_frame(context);
+        if matches!(frame, Poll::Ready(Some(_))) {
+            self.0.has_begun.store(true, Ordering::Relaxed);
+        }
+        frame
     }
 }
 
@@ -181,5 +198,18 @@ mod tests {
         assert!(fits && !second.1.write([frame()]));
         drop((first, second));
         assert!(outbox().1.write([frame()]));
+    }
+
+    #[tokio::test]
+    async fn a_shared_outbox_knows_whether_a_connection_has_got_a_message() {
+        let (outbox, sender) = Outbox::new(VecDeque::new());
+        let mut shared = outbox.shared();
+        let mut poll = |shared: &mut SharedOutbox| {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            Pin::new(shared).poll_frame(&mut context).is_ready()
+        };
+        assert!(!poll(&mut shared) && !shared.has_begun());
+        assert!(sender.write([Bytes::from_static(b"message")]));
+        assert!(poll(&mut shared.clone()) && shared.has_begun());
     }
 }

@@ -32,6 +32,7 @@ mod limits;
 mod listeners;
 mod local_backends;
 mod local_urls;
+mod log_streams;
 mod mirrors;
 mod model_names;
 mod models;

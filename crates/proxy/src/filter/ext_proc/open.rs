@@ -64,6 +64,7 @@ async fn send(
         headers.insert(header::USER_AGENT, HeaderValue::from_static("pailou"));
         (request, ())
     };
-    let (exchange, ()) = subrequest::send(&cluster, connection, &Timeouts::default(), request).await?;
+    let (upstreams, may_repeat) = (&connection.worker.upstreams, || !outbox.has_begun());
+    let (exchange, ()) = subrequest::send_over(&cluster, upstreams, &Timeouts::default(), request, may_repeat).await?;
     Ok(exchange.response)
 }
