@@ -70,7 +70,6 @@ impl Frames {
         if let Some(piece) = self.pieces.pop_front() {
             return Poll::Ready(Some(piece));
         }
-        // HTTP/2 asks for more only when all of the message fits into the stream's window.
         if let Some(taken) = self.taken.take() {
             let _ = taken.send(());
         }
@@ -79,6 +78,11 @@ impl Frames {
         frame::put_prefix(&mut prefix, false, pieces.len());
         self.has_begun = true;
         self.pieces.extend(pieces);
+        // HTTP/2 asks for more once a piece has begun to fit into the stream's window: one of a byte then does, and all before it.
+        if let Some(last) = self.pieces.back_mut().filter(|last| last.len() > 1) {
+            let end = last.split_off(last.len() - 1);
+            self.pieces.push_back(end);
+        }
         self.taken = Some(taken);
         Poll::Ready(Some(prefix.freeze()))
     }
@@ -100,7 +104,7 @@ mod tests {
         assert!(!frames.has_begun());
         let mut is_taken = sender.send(Pieces::from_iter([Bytes::from_static(b"he"), Bytes::from_static(b"ad")]));
         let mut body = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..4 {
             body.extend(poll_fn(|context| frames.poll_next(context)).await.unwrap());
             assert!(frames.has_begun());
         }
@@ -110,7 +114,8 @@ mod tests {
         assert_eq!(poll_fn(|context| frames.poll_next(context)).await.unwrap(), &b"\0\0\0\0\x04"[..]);
         assert!(is_taken.try_recv().is_ok());
         drop(sender);
-        assert_eq!(poll_fn(|context| frames.poll_next(context)).await.unwrap(), "next");
+        assert_eq!(poll_fn(|context| frames.poll_next(context)).await.unwrap(), "nex");
+        assert_eq!(poll_fn(|context| frames.poll_next(context)).await.unwrap(), "t");
         assert_eq!(poll_fn(|context| frames.poll_next(context)).await, None);
     }
 

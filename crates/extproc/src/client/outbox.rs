@@ -204,7 +204,7 @@ mod tests {
     async fn a_shared_outbox_knows_whether_a_connection_has_got_a_message() {
         let (outbox, sender) = Outbox::new(VecDeque::new());
         let mut shared = outbox.shared();
-        let mut poll = |shared: &mut SharedOutbox| {
+        let poll = |shared: &mut SharedOutbox| {
             let mut context = Context::from_waker(std::task::Waker::noop());
             Pin::new(shared).poll_frame(&mut context).is_ready()
         };
