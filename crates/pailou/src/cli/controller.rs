@@ -71,7 +71,10 @@ pub(crate) struct ControllerArgs {
 
 /// Peers of a NetworkPolicy.
 #[derive(Clone, Debug)]
-pub(crate) struct Peers(pub(crate) Vec<NetworkPolicyPeer>);
+pub(crate) struct Peers(
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only controllers make policies"))]
+    pub(crate)  Vec<NetworkPolicyPeer>,
+);
 
 /// Fields that are not known, or peers without any, would admit others than were meant.
 fn peers(text: &str) -> Result<Peers, String> {

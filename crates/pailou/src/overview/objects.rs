@@ -21,7 +21,9 @@ pub(crate) struct ObjectsCache(Mutex<Option<(Arc<Statuses>, Objects)>>);
 pub(crate) struct Objects {
     /// Objects that are not served as asked, or not all of it.
     pub(crate) problems: usize,
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only controllers show them"))]
     pub(crate) gateways: Vec<GatewayRow>,
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only controllers show them"))]
     pub(crate) gateways_omitted: usize,
 }
 
