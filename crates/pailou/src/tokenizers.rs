@@ -121,7 +121,7 @@ mod tests {
         assert!(read(None).expect("none").is_none());
     }
 
-    /// `lost+found` of a volume had kept the process from starting. Root reads it all the same: a name too long for the system is read by nobody.
+    /// `lost+found` of a volume had kept the process from starting. Root reads it all the same, and finds nothing.
     #[cfg(unix)]
     #[test]
     fn a_directory_that_cannot_be_read_is_passed_over() {

@@ -1,9 +1,9 @@
 //! Tokens of prompts, as the engines of a pool compute them: what their KV events name.
 //!
-//! A tokenizer in this process gives them where the model's files are there (`in_process`). Otherwise the picker asks an engine of the pool
-//! (`POST /tokenize`, by connections as those for metrics), remembers the answer, and asks no more for a while where engines do not answer or
-//! answer wrong. A request waits for 50 ms at most in all, and not at all where all answers come later than that; without tokens its cached
-//! prefixes are estimated. Requests with one prompt share a question.
+//! A tokenizer in this process gives them where the model's files are there (`in_process`). Otherwise the picker asks an engine of
+//! the pool (`POST /tokenize`, by connections as those for metrics), remembers the answer, and asks no more for a while where
+//! engines do not answer or answer wrong. A request waits for 50 ms at most in all, and not at all where all answers come later
+//! than that; without tokens its cached prefixes are estimated. Requests with one prompt share a question.
 
 mod answer_cache;
 mod asking;

@@ -14,8 +14,8 @@ use crate::{
 const MAX_QUESTION_BYTES: usize = 2 << 20;
 /// Longest question whose template has few steps.
 const MAX_SHORT_BYTES: usize = 8 << 10;
-/// Arguments of `apply_chat_template`, and names that are not a chat's to set: engines take these from `chat_template_kwargs` otherwise than a
-/// template's variables, each version in its own way, or refuse them.
+/// Arguments of `apply_chat_template`, and names that are not a chat's to set: engines take these from `chat_template_kwargs`
+/// otherwise than a template's variables, each version in its own way, or refuse them.
 const RESERVED: [&str; 26] = [
     "add_generation_prompt",
     "chat_template",

@@ -1,5 +1,5 @@
-//! Tokens of texts between added tokens. A chat template puts such tokens around each message, so that the messages of a conversation are
-//! tokenized once, however often it comes again.
+//! Tokens of texts between added tokens. A chat template puts such tokens around each message, so that the messages of a
+//! conversation are tokenized once, however often it comes again.
 
 use std::{collections::HashMap, mem, sync::Arc};
 
@@ -16,8 +16,8 @@ const OVERHEAD: usize = 128;
 /// Shortest text that is kept, in bytes: to tokenize a shorter one takes no longer than to find it.
 const MIN_TEXT_BYTES: usize = 64;
 
-/// Tokens by the hash of their text, in two generations. A text that is found in the older moves to the younger, which becomes the older once it
-/// has half of the memory: what was not found meanwhile goes, all at once, and not under the lock.
+/// Tokens by the hash of their text, in two generations. A text that is found in the older moves to the younger, which becomes the
+/// older once it has half of the memory: what was not found meanwhile goes, all at once, and not under the lock.
 pub(crate) struct SegmentCache {
     /// Of the hashes: clients choose the texts.
     seed: u64,
@@ -42,8 +42,8 @@ impl SegmentCache {
         Self { seed: RandomState::default().hash_one(0), entries: Mutex::default() }
     }
 
-    /// Appends the tokens of a text, which `tokenize` gives if they are not known, and whether it gave all. `starts` tells texts at the beginning of
-    /// a prompt from others: some tokenizers do.
+    /// Appends the tokens of a text, which `tokenize` gives if they are not known, and whether it gave all. `starts` tells texts at
+    /// the beginning of a prompt from others: some tokenizers do.
     pub(crate) fn append(&self, text: &str, starts: bool, tokens: &mut Vec<u32>, tokenize: impl FnOnce(&mut Vec<u32>) -> bool) {
         if text.len() < MIN_TEXT_BYTES {
             tokenize(tokens);

@@ -1,7 +1,8 @@
 //! A model's chat template, rendered as Hugging Face's `transformers` does.
 //!
-//! A rendering is bounded, whatever the messages are: in steps and the memory that they take, in depth, and in the text that it gives. A template is a
-//! program of the operator's all the same, and not a client's: lists that it joins with themselves, or puts into each other by thousands, have no bound.
+//! A rendering is bounded, whatever the messages are: in steps and the memory that they take, in depth, and in the text that it
+//! gives. A template is a program of the operator's all the same, and not a client's: lists that it joins with themselves, or puts
+//! into each other by thousands, have no bound.
 
 mod content_format;
 mod functions;

@@ -113,7 +113,8 @@ impl Tokenizer {
         Ok(tokens)
     }
 
-    /// Appends the tokens of a text without added tokens, but for those that are found in normalized texts. Gives whether it is not too long.
+    /// Appends the tokens of a text without added tokens, but for those that are found in normalized texts. Gives whether it is not
+    /// too long.
     fn append(&self, text: &str, starts: bool, work: &mut Work, tokens: &mut Vec<u32>) -> bool {
         let text = normalize(&self.normalizers, text);
         if text.len() > MAX_NORMALIZED_BYTES {

@@ -1,13 +1,14 @@
 //! Special tokens that a tokenizer's class adds.
 //!
-//! Some classes of `transformers` 4 add those that `add_bos_token` and `add_eos_token` of `tokenizer_config.json` ask for, whatever `tokenizer.json`
-//! says. `transformers` 5 goes by `tokenizer.json`, but for one class. Engines have either.
+//! Some classes of `transformers` 4 add those that `add_bos_token` and `add_eos_token` of `tokenizer_config.json` ask for, whatever
+//! `tokenizer.json` says. `transformers` 5 goes by `tokenizer.json`, but for one class. Engines have either.
 
 use minijinja::Value;
 
 use crate::tokenizer::SpecialTokens;
 
-/// A class that `transformers` 4 has add tokens: its name without `Fast`, whether it adds a `bos_token` by default, and its default tokens.
+/// A class that `transformers` 4 has add tokens: its name without `Fast`, whether it adds a `bos_token` by default, and its default
+/// tokens.
 const CLASSES: [(&str, bool, [&str; 2]); 5] = [
     ("LlamaTokenizer", true, ["<s>", "</s>"]),
     ("CodeLlamaTokenizer", true, ["<s>", "</s>"]),
@@ -18,7 +19,8 @@ const CLASSES: [(&str, bool, [&str; 2]); 5] = [
 /// The class that has none added by `transformers` 5.
 const GPT_NEOX: &str = "GPTNeoXTokenizer";
 
-/// The special tokens of a class with the configuration, where those of the file are these; `None`: versions of `transformers` add different ones.
+/// The special tokens of a class with the configuration, where those of the file are these; `None`: versions of `transformers` add
+/// different ones.
 pub(crate) fn special_tokens(
     config: Option<&Value>,
     of_file: &SpecialTokens,

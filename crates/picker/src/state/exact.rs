@@ -20,8 +20,8 @@ impl PoolState {
         self.shared.exact.load().is_some()
     }
 
-    /// Tokens of a request's prompt, for [`crate::PickRequest::tokens`]: computed here, remembered, or asked of an engine, within 50 ms. `None`:
-    /// they are not known, and its cached prefix is to be estimated.
+    /// Tokens of a request's prompt, for [`crate::PickRequest::tokens`]: computed here, remembered, or asked of an engine, within
+    /// 50 ms. `None`: they are not known, and its cached prefix is to be estimated.
     pub async fn prompt_tokens(&self, question: &TokenQuestion<'_>) -> Option<PromptTokens> {
         let exact = self.shared.exact.load_full()?;
         exact_prefixes::prompt_tokens(&self.shared, &exact, &self.runtime, question).await

@@ -25,7 +25,8 @@ use super::{
 const MAX_INLINE_BYTES: usize = 8 << 10;
 /// Longest question, in bytes: engines take longer ones.
 const MAX_QUESTION_BYTES: usize = 2 << 20;
-/// How long a request waits for tokens that are expected to be late: those of a conversation whose beginning is remembered are there by then.
+/// How long a request waits for tokens that are expected to be late: those of a conversation whose beginning is remembered are
+/// there by then.
 const LATE_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 4_000 } else { 10 });
 
 /// Tokenizers of models whose files this process has.
@@ -142,7 +143,8 @@ impl InProcess {
         answer.ok().map(Arc::from)
     }
 
-    /// The same on a thread for work that takes long. Late tokens of chats are of use to the next request: the tokenizer remembers them.
+    /// The same on a thread for work that takes long. Late tokens of chats are of use to the next request: the tokenizer remembers
+    /// them.
     async fn tokens_elsewhere(
         &self,
         local: LocalTokenizer,

@@ -42,7 +42,8 @@ impl PromptKind {
 }
 
 impl LateSizes {
-    /// The expectation of a prompt that is about to be tokenized. A chat's messages are remembered, a completion is one text each time.
+    /// The expectation of a prompt that is about to be tokenized. A chat's messages are remembered, a completion is one text each
+    /// time.
     pub(super) fn expect(&mut self, kind: PromptKind, now: Instant) -> Expectation {
         match self.0.get_mut(&kind) {
             Some((late, _)) if *late < MAX_LATE => Expectation::InTime,

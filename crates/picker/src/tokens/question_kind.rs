@@ -1,4 +1,5 @@
-//! Kinds of questions, whose tokens are doubted apart: what a client finds out to be otherwise in one kind costs no other kind its tokens.
+//! Kinds of questions, whose tokens are doubted apart: what a client finds out to be otherwise in one kind costs no other kind its
+//! tokens.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,8 @@
-//! The form in which a template takes contents: vLLM hands lists of parts to templates that loop over them, and texts to all others.
+//! The form in which a template takes contents: vLLM hands lists of parts to templates that loop over them, and texts to all
+//! others.
 //!
-//! A template loops over a message's content where the loop is over `content` of a variable that a loop over `messages` sets. vLLM after 0.18 has
-//! any loop over a variable of the name `content` be one, too.
+//! A template loops over a message's content where the loop is over `content` of a variable that a loop over `messages` sets. vLLM
+//! after 0.18 has any loop over a variable of the name `content` be one, too.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 

@@ -1,7 +1,7 @@
 //! Regular expressions of pre-tokenizers, in time that grows with the text alone.
 //!
-//! They are written for engines that look around and go back. Those in use do so in one place: `\s+(?!\S)` leaves the last blank of several to the
-//! word after them. That is done here by hand, and an expression with more of the kind is refused.
+//! They are written for engines that look around and go back. Those in use do so in one place: `\s+(?!\S)` leaves the last blank of
+//! several to the word after them. That is done here by hand, and an expression with more of the kind is refused.
 
 use regex_automata::{Input, PatternID, meta::Regex};
 
@@ -57,8 +57,8 @@ impl Pattern {
     }
 }
 
-/// Whether an expression has something that means something else in Oniguruma, as its Ruby syntax has it: quantifiers that never go back, lines'
-/// ends, a class of ASCII, options within. `{1,3}+` repeats in both.
+/// Whether an expression has something that means something else in Oniguruma, as its Ruby syntax has it: quantifiers that never go
+/// back, lines' ends, a class of ASCII, options within. `{1,3}+` repeats in both.
 pub(super) fn is_foreign(expression: &str) -> bool {
     let (mut depth, mut before) = (0_u32, 'a');
     let has_option = expression.match_indices("(?").any(|(place, _)| {
