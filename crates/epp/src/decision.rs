@@ -92,6 +92,7 @@ pub(crate) async fn decide(
     let pick = PickRequest {
         model: engine_model,
         tokens: tokens.as_ref(),
+        tokens_way: tokens.as_ref().and_then(PromptTokens::way),
         prompt: scan.as_ref().and_then(|scan| input.text?.get(scan.prompt.clone()?)).unwrap_or(&[]),
         cache_salt: scan.as_ref().and_then(|scan| scan.cache_salt.as_deref()),
         criticality: criticality(priority),
@@ -148,7 +149,7 @@ async fn prompt_tokens(
         None => PromptForm::Other,
     };
     let cache_salt = scan.cache_salt.as_deref();
-    pool.prompt_tokens(&TokenQuestion { model, cache_salt, prompt, subset, avoided: &[] }).await
+    pool.prompt_tokens(&TokenQuestion { model, cache_salt, prompt, subset, avoided: &[] }).await.ok()
 }
 
 /// A body that is not held.

@@ -13,7 +13,7 @@ use crate::{
     kv_events::{CachedTokens, KvCache},
     speculation::{SpeculationId, Speculations},
     state::Shared,
-    tokens::{Engine, LocalTokenizer, PromptTokens, SilentEngines, TokenQuestion, Tokenizer, TokensOutcome},
+    tokens::{Engine, LocalTokenizer, PromptTokens, SilentEngines, TokenQuestion, Tokenizer, TokensOutcome, TokensWay},
 };
 
 /// State of exact prefixes, for as long as a pool has KV events.
@@ -57,12 +57,15 @@ impl ExactPrefixes {
 }
 
 /// Tokens of a prompt, where they are known or an engine gives them in time.
+///
+/// # Errors
+/// They are to be estimated.
 pub(crate) async fn prompt_tokens(
     shared: &Shared,
     exact: &ExactPrefixes,
     runtime: &Handle,
     question: &TokenQuestion<'_>,
-) -> Option<PromptTokens> {
+) -> Result<PromptTokens, TokensWay> {
     let local =
         shared.token_source.load().as_ref().and_then(|source| {
             Some(LocalTokenizer { tokenizer: source.0.tokenizer(question.model)?, permits: source.0.permits() })
@@ -72,7 +75,7 @@ pub(crate) async fn prompt_tokens(
     if is_adapter(shared, exact, question.model) {
         prompt.set_adapter(question.model);
     }
-    Some(prompt)
+    Ok(prompt)
 }
 
 /// The engine to ask.

@@ -70,4 +70,4 @@ pub use self::receipt::{Receipt, Scored};
 pub use self::scrape::{Connecting, PendingScrape, Stream, Transport};
 pub use self::state::{EndpointReport, PoolState};
 pub use self::terms::{FAIRNESS_HEADER, OBJECTIVE_HEADERS, TIMEOUT_HEADER, criticality, priority, queue_timeout, target_name};
-pub use self::tokens::{PromptForm, PromptTokenizer, PromptTokens, TokenQuestion, TokenSource, TokenSourceError};
+pub use self::tokens::{PromptForm, PromptTokenizer, PromptTokens, TokenQuestion, TokenSource, TokenSourceError, TokensWay};

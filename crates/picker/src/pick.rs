@@ -94,8 +94,16 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let reservation = Reservation::held(members, candidates[0].member, tokens);
     let prompt_tokens = request.tokens.map(|tokens| tokens.total() as u64);
     let timed = Timed::begin(request, &candidates[0], reservation.record(), now);
-    let seen =
-        Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len(), prompt_tokens, new_prompt, timed };
+    let seen = Seen {
+        ranked: candidates,
+        judged,
+        saturation,
+        prompt_bytes: request.prompt.len(),
+        prompt_tokens,
+        tokens_way: request.tokens_way,
+        new_prompt,
+        timed,
+    };
     let mut picked = Picked::new(Arc::clone(shared), reservation, seen, chain);
     picked.evictable = evictable;
     if let Some((exact, prompt)) = exact {
@@ -135,8 +143,16 @@ pub(crate) fn hold(shared: &Arc<Shared>, addresses: &[SocketAddr], tokens: Token
     members.endpoints[first as usize].record.in_flight.reserve(tokens);
     let reservation = Reservation::held(members, first, tokens);
     let new_prompt = NewPrompt::default();
-    let seen =
-        Seen { ranked, judged: 0, saturation: 0.0, prompt_bytes: 0, prompt_tokens: None, new_prompt, timed: Timed::default() };
+    let seen = Seen {
+        ranked,
+        judged: 0,
+        saturation: 0.0,
+        prompt_bytes: 0,
+        prompt_tokens: None,
+        tokens_way: None,
+        new_prompt,
+        timed: Timed::default(),
+    };
     Some(Picked::new(Arc::clone(shared), reservation, seen, Chain::default()))
 }
 

@@ -4,7 +4,11 @@ use std::{net::SocketAddr, time::Duration};
 
 use pailou_snapshot::{Criticality, EndpointRole};
 
-use crate::{objective::Objective, queue::QueueOutcome, tokens::PromptTokens};
+use crate::{
+    objective::Objective,
+    queue::QueueOutcome,
+    tokens::{PromptTokens, TokensWay},
+};
 
 /// Properties of a request that a pick depends on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,6 +21,8 @@ pub struct PickRequest<'a> {
     pub cache_salt: Option<&'a str>,
     /// The prompt as its engine computes it, where its tokens are known: engines' own events then say what is cached.
     pub tokens: Option<&'a PromptTokens>,
+    /// The way to them, or to none, for the receipt.
+    pub tokens_way: Option<TokensWay>,
     /// Whether the request may be refused when the pool is saturated.
     pub criticality: Criticality,
     /// Its priority: where requests may be evicted, those below 0 are.

@@ -21,7 +21,7 @@ use crate::{
     speculation::SpeculationId,
     state::Shared,
     timed::Timed,
-    tokens::{AskedTokens, TokenizerPlace},
+    tokens::{AskedTokens, TokenizerPlace, TokensWay},
 };
 
 /// Endpoints for one request, best first, with a place reserved at the current one.
@@ -70,6 +70,7 @@ pub(crate) struct Seen {
     pub(crate) prompt_bytes: usize,
     /// Tokens of the prompt, where they are known.
     pub(crate) prompt_tokens: Option<u64>,
+    pub(crate) tokens_way: Option<TokensWay>,
     pub(crate) new_prompt: NewPrompt,
     pub(crate) timed: Timed,
 }

@@ -32,6 +32,7 @@ pub(crate) fn preview(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Inst
         saturation,
         prompt_bytes: request.prompt.len(),
         prompt_tokens,
+        tokens_way: request.tokens_way,
         new_prompt: NewPrompt::default(),
         timed: Timed::default(),
     };

@@ -17,6 +17,7 @@ use crate::{
     endpoint::Members,
     picked::Seen,
     score::{BATCH, QUEUE_LIMIT, TIE},
+    tokens::TokensWay,
 };
 
 /// Most receipts that a pool keeps.
@@ -39,6 +40,8 @@ pub struct Receipt {
     pub cached_tokens: Option<u64>,
     /// How long the request waited for an endpoint with room; `None` if it did not.
     pub waited: Option<Duration>,
+    /// The way to the prompt's tokens, where they are looked up.
+    pub tokens_way: Option<TokensWay>,
 }
 
 /// An endpoint as a pick saw it.
@@ -113,6 +116,7 @@ impl Receipt {
             judged: seen.judged,
             cached_tokens,
             waited: None,
+            tokens_way: seen.tokens_way,
         }
     }
 }

@@ -19,6 +19,7 @@ mod silent;
 mod stand_back;
 mod template;
 mod under_way;
+mod way;
 
 use std::{
     borrow::Cow,
@@ -36,7 +37,6 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, time::timeout_at};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub use self::in_process::{PromptTokenizer, TokenSource, TokenSourceError};
 use self::{
     asking::{Ask, Asking, Urgency},
     doubt::Doubts,
@@ -45,6 +45,10 @@ use self::{
     question_kind::QuestionKind,
 };
 pub(crate) use self::{in_process::LocalTokenizer, outcome::TokensOutcome, silent::SilentEngines};
+pub use self::{
+    in_process::{PromptTokenizer, TokenSource, TokenSourceError},
+    way::TokensWay,
+};
 use crate::scrape::Transport;
 
 /// How long a request waits for its tokens.
@@ -102,6 +106,7 @@ pub struct PromptTokens {
     cache_salt: Option<Box<[u8]>>,
     /// The question that they answer, and the model's name; `None` if the request gave them.
     source: Option<(Source, Arc<str>)>,
+    way: Option<TokensWay>,
 }
 
 /// Tokens, and the way to them.
@@ -145,7 +150,20 @@ impl PromptTokens {
     pub fn new(tokens: Arc<[u32]>, adapter: Option<&str>, cache_salt: Option<&str>) -> Self {
         let bytes = |text: &str| Box::from(text.as_bytes());
         let known = tokens.len();
-        Self { tokens, known, total: known, adapter: adapter.map(bytes), cache_salt: cache_salt.map(bytes), source: None }
+        Self {
+            tokens,
+            known,
+            total: known,
+            adapter: adapter.map(bytes),
+            cache_salt: cache_salt.map(bytes),
+            source: None,
+            way: None,
+        }
+    }
+
+    /// The way to them; `None` if they were made otherwise.
+    pub fn way(&self) -> Option<TokensWay> {
+        self.way
     }
 
     /// The prompt as the index of KV events looks it up.
@@ -218,20 +236,25 @@ impl Default for Tokenizer {
 
 impl Tokenizer {
     /// Tokens of a prompt. `engine` chooses the one to ask, should that be necessary, for the model with a key.
+    ///
+    /// # Errors
+    /// They are not known: they are to be estimated.
     pub(crate) async fn tokens(
         &self,
         question: &TokenQuestion<'_>,
         runtime: &Handle,
         (local, engine): (Option<LocalTokenizer>, impl Fn(&SilentEngines, u64) -> Result<Engine, TokensOutcome>),
-    ) -> Option<PromptTokens> {
-        let found = self.find(question, runtime, (local, engine)).await;
+    ) -> Result<PromptTokens, TokensWay> {
+        let mut in_process = None;
+        let found = self.find(question, runtime, (local, engine), &mut in_process).await;
         let outcome = found.as_ref().map_or_else(|outcome| *outcome, |found| found.outcome);
         self.outcomes[outcome as usize].fetch_add(1, Relaxed);
-        let Found { tokens, part, source, .. } = found.ok()?;
+        let way = TokensWay::new(outcome, in_process);
+        let Found { tokens, part, source, .. } = found.map_err(|_| way)?;
         let (known, total) = part.unwrap_or((tokens.len(), tokens.len()));
         let prompt = PromptTokens::new(tokens, None, question.cache_salt.filter(|salt| !salt.is_empty()));
         let source = source.map(|source| (source, Arc::from(question.model)));
-        Some(PromptTokens { known, total, source, ..prompt })
+        Ok(PromptTokens { known, total, source, way: Some(way), ..prompt })
     }
 
     async fn find(
@@ -239,6 +262,7 @@ impl Tokenizer {
         question: &TokenQuestion<'_>,
         runtime: &Handle,
         (local, engine): (Option<LocalTokenizer>, impl Fn(&SilentEngines, u64) -> Result<Engine, TokensOutcome>),
+        in_process: &mut Option<InProcessOutcome>,
     ) -> Result<Found, TokensOutcome> {
         let deadline = tokio::time::Instant::now() + REQUEST_TIMEOUT;
         if question.cache_salt.is_some_and(|salt| salt.len() > MAX_SALT_BYTES) {
@@ -261,8 +285,9 @@ impl Tokenizer {
         if let Some(local) = local {
             engine(&SilentEngines::default(), source.model)?;
             let question = LocalQuestion { pieces, model, is_chat: kind.is_chat, deadline };
-            if let Some(found) = self.compute(local, question, source, runtime).await {
-                return Ok(found);
+            match self.compute(local, question, source, runtime).await {
+                Ok(found) => return Ok(found),
+                Err(outcome) => *in_process = Some(outcome),
             }
         }
         if self.doubts.lock().is_doubted(source.doubt, Instant::now()) {
@@ -299,22 +324,25 @@ impl Tokenizer {
         Ok(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Answered })
     }
 
-    /// Tokens that this process computes; `None`: an engine is to be asked.
+    /// Tokens that this process computes.
+    ///
+    /// # Errors
+    /// An engine is to be asked.
     async fn compute(
         &self,
         local: LocalTokenizer,
         local_question: LocalQuestion<'_>,
         Source { question, model, doubt, .. }: Source,
         runtime: &Handle,
-    ) -> Option<Found> {
+    ) -> Result<Found, InProcessOutcome> {
         let (question, doubt) = (question ^ u128::from(IN_PROCESS_KEY), doubt ^ IN_PROCESS_KEY);
         let source = Source { question, model, doubt, tokenizer: TokenizerPlace::InProcess };
         if self.doubts.lock().is_doubted(source.doubt, Instant::now()) {
             self.in_process.count(InProcessOutcome::Doubted);
-            return None;
+            return Err(InProcessOutcome::Doubted);
         }
         let tokens = self.in_process.tokens(local, local_question, runtime).await?;
-        Some(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Computed })
+        Ok(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Computed })
     }
 
     fn key_of_model(&self, model: &str) -> u64 {

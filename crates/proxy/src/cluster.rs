@@ -34,7 +34,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use pailou_picker::{PickError, PickRequest, Picked, PoolEndpoint, PoolState, PromptTokens, QueueTerms, TokenQuestion};
+use pailou_picker::{PickError, PickRequest, Picked, PoolEndpoint, PoolState, PromptTokens, QueueTerms, TokenQuestion, TokensWay};
 use pailou_snapshot::{ActiveCheck, Address, Cluster, ClusterKey, ClusterKind, Endpoint, PassiveCheck};
 use parking_lot::{Mutex, MutexGuard};
 use view::{Members, View};
@@ -195,8 +195,11 @@ impl ClusterState {
 
     /// Tokens of a request's prompt, as [`PoolState::prompt_tokens`]; an engine that health checks rule out is not asked while another may
     /// be.
-    pub async fn prompt_tokens(&self, question: &TokenQuestion<'_>) -> Option<PromptTokens> {
-        let pool = self.pool.as_ref()?;
+    ///
+    /// # Errors
+    /// They are to be estimated.
+    pub async fn prompt_tokens(&self, question: &TokenQuestion<'_>) -> Result<PromptTokens, TokensWay> {
+        let pool = self.pool.as_ref().ok_or_else(TokensWay::unneeded)?;
         let view = Guard::into_inner(self.view_at(Instant::now));
         pool.prompt_tokens(&TokenQuestion { avoided: view.avoided(), ..*question }).await
     }

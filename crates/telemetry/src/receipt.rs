@@ -151,8 +151,23 @@ pub struct Pick<'a> {
     pub runner_up: Option<&'a str>,
     /// The greatest share of the prompt that any of them had cached, 0 to 1.
     pub best_prefix: f32,
+    /// The way to the prompt's tokens, where cached ones are looked up by them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<PromptTokens>,
     /// The figure that decided.
     pub why: &'static str,
+}
+
+/// The way to a prompt's tokens.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct PromptTokens {
+    /// `in_process`, `engine` or `request`; `estimate` without tokens.
+    pub by: &'static str,
+    /// As `pailou_prompt_tokenizations` names it.
+    pub result: &'static str,
+    /// The reason why the gateway itself gave none, as `pailou_prompt_in_process_tokenizations` names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_process: Option<&'static str>,
 }
 
 /// An endpoint as a pick saw it.

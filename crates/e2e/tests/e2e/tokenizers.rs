@@ -68,7 +68,12 @@ fn pool(engines: &[&Sim]) -> Vec<Value> {
 
 async fn serve(engines: &[&Sim], models: &Models) -> Gateway {
     let gateway = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
-    let setup = Setup::with(gateway.into_iter().chain(pool(engines))).args(["--tokenizers".as_ref(), models.0.as_os_str()]);
+    let setup = Setup::with(gateway.into_iter().chain(pool(engines))).args([
+        "--receipts-sample".as_ref(),
+        "1".as_ref(),
+        "--tokenizers".as_ref(),
+        models.0.as_os_str(),
+    ]);
     let gateway = setup.serve().await;
     let known = async || gateway.metric("pailou_kv_publishers", &["state=\"complete\""]).await;
     wait::within("all engines are heard", async { while known().await != engines.len() as f64 {} }).await;
@@ -126,6 +131,9 @@ async fn prompts_are_tokenized_in_the_gateway_as_engines_do() {
     let (tokenized, loading) = (count(&gateway, IN_PROCESS, "tokenized").await, count(&gateway, IN_PROCESS, "loading").await);
     assert!(computed >= 24.0 && computed == tokenized, "{computed} {tokenized} {loading}");
     assert_eq!(gateway.metric("pailou_prompt_token_mismatches", &[]).await, 0.0);
+    assert_eq!(chat("gates", 99).header("x-request-id", "told").send(gateway.http()).await.status, 200);
+    let receipt = crate::receipts::receipt(&gateway, "told").await;
+    assert_eq!(receipt["pick"]["tokens"], json!({"by": "in_process", "result": "computed"}), "{receipt}");
 }
 
 #[tokio::test]

@@ -109,6 +109,11 @@ fn pick(lines: &mut Vec<String>, pick: &Value) {
     let judged = format!("{pool} by {strategy}, saturation {}, {} judged", pick["saturation"], pick["judged"]);
     add_text(lines, "pool", &judged);
     add_text(lines, "  chosen", &format!("{}: {why}", text(&pick["chosen"])));
+    let tokens = &pick["tokens"];
+    if tokens.is_object() {
+        let itself = tokens["in_process"].as_str().map_or(String::new(), |reason| format!(", not in process: {reason}"));
+        add_text(lines, "  tokens", &format!("by {} ({}{itself})", text(&tokens["by"]), text(&tokens["result"])));
+    }
     let candidates: Vec<_> = pick["candidates"].as_array().into_iter().flatten().collect();
     let width = candidates.iter().map(|it| text(&it["endpoint"]).chars().count()).max().unwrap_or(0).max("ENDPOINT".len());
     if !candidates.is_empty() {

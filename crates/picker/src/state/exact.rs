@@ -6,7 +6,7 @@ use super::{PoolState, Tokenizers};
 use crate::{
     exact_figures::{self, ExactFigure},
     exact_prefixes,
-    tokens::{PromptTokens, TokenQuestion, TokenSource},
+    tokens::{PromptTokens, TokenQuestion, TokenSource, TokensWay},
 };
 
 impl PoolState {
@@ -21,9 +21,12 @@ impl PoolState {
     }
 
     /// Tokens of a request's prompt, for [`crate::PickRequest::tokens`]: computed here, remembered, or asked of an engine, within
-    /// 50 ms. `None`: they are not known, and its cached prefix is to be estimated.
-    pub async fn prompt_tokens(&self, question: &TokenQuestion<'_>) -> Option<PromptTokens> {
-        let exact = self.shared.exact.load_full()?;
+    /// 50 ms.
+    ///
+    /// # Errors
+    /// They are not known, and its cached prefix is to be estimated.
+    pub async fn prompt_tokens(&self, question: &TokenQuestion<'_>) -> Result<PromptTokens, TokensWay> {
+        let exact = self.shared.exact.load_full().ok_or_else(TokensWay::unneeded)?;
         exact_prefixes::prompt_tokens(&self.shared, &exact, &self.runtime, question).await
     }
 

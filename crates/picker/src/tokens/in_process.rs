@@ -91,6 +91,11 @@ pub(crate) enum InProcessOutcome {
 }
 
 impl InProcessOutcome {
+    /// Its name in metrics.
+    pub(super) fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
     /// All, with their names in metrics.
     const ALL: [(Self, &'static str); 9] = [
         (Self::Tokenized, "tokenized"),
@@ -129,8 +134,16 @@ impl Default for InProcess {
 }
 
 impl InProcess {
-    /// Tokens of a question; `None`: an engine is to be asked.
-    pub(super) async fn tokens(&self, local: LocalTokenizer, question: LocalQuestion<'_>, runtime: &Handle) -> Option<Arc<[u32]>> {
+    /// Tokens of a question.
+    ///
+    /// # Errors
+    /// An engine is to be asked.
+    pub(super) async fn tokens(
+        &self,
+        local: LocalTokenizer,
+        question: LocalQuestion<'_>,
+        runtime: &Handle,
+    ) -> Result<Arc<[u32]>, InProcessOutcome> {
         let length: usize = question.pieces.iter().map(|piece| piece.len()).sum();
         let answer = if length <= MAX_INLINE_BYTES {
             local.tokenizer.tokens(&question.pieces.concat()).map_err(InProcessOutcome::from)
@@ -140,7 +153,7 @@ impl InProcess {
             Err(InProcessOutcome::TooLong)
         };
         self.count(answer.as_ref().map_or_else(|outcome| *outcome, |_| InProcessOutcome::Tokenized));
-        answer.ok().map(Arc::from)
+        answer.map(Arc::from)
     }
 
     /// The same on a thread for work that takes long. Late tokens of chats are of use to the next request: the tokenizer remembers

@@ -51,7 +51,7 @@ impl Setup {
             self.next_question().await.write_all(answer.as_bytes()).await.expect("a connection");
             std::future::pending().await
         };
-        let tokens = tokio::select! { tokens = &mut asked => tokens, () = serve => None }?;
+        let tokens = tokio::select! { tokens = &mut asked => tokens.ok(), () = serve => None }?;
         assert_eq!(tokens.prompt().cache_salt, Some(&b"tenant"[..]));
         Some(tokens.tokens().to_vec())
     }
@@ -284,18 +284,18 @@ async fn prompts_in_tokens_or_of_other_forms_are_not_asked_for() {
     let held = setup.state.pick(&request).expect("an endpoint");
     assert_eq!(Arc::strong_count(&given.tokens), 2, "a request under way keeps none beside what is expected");
     drop(held);
-    assert!(setup.state.prompt_tokens(&question(PromptForm::Other)).await.is_none());
+    assert!(setup.state.prompt_tokens(&question(PromptForm::Other)).await.is_err());
     let long = [Cow::Owned(vec![b' '; MAX_QUESTION_BYTES + 1])];
     assert!(
         setup
             .state
             .prompt_tokens(&question(PromptForm::Body { pieces: &long, message_ends: &[], is_converted: false }))
             .await
-            .is_none()
+            .is_err()
     );
     let salt = "s".repeat(MAX_SALT_BYTES + 1);
     let salted = TokenQuestion { cache_salt: Some(&salt), ..question(PromptForm::Tokens(&[7, 8])) };
-    assert!(setup.state.prompt_tokens(&salted).await.is_none());
+    assert!(setup.state.prompt_tokens(&salted).await.is_err());
     assert_eq!((setup.count("given"), setup.count("unsupported")), (1, 3));
     let pool = Arc::new(Pool { kv_events: None, ..Pool::clone(&setup.state.members().pool) });
     assert!(setup.state.wants_tokens());
@@ -319,7 +319,7 @@ async fn doubts_about_other_forms_leave_chats_alone() {
     }
     let pieces = pieces("4");
     let form = PromptForm::Body { pieces: &pieces, message_ends: &[], is_converted: true };
-    assert!(setup.state.prompt_tokens(&TokenQuestion { model: "qwen", prompt: form, ..TokenQuestion::default() }).await.is_none());
+    assert!(setup.state.prompt_tokens(&TokenQuestion { model: "qwen", prompt: form, ..TokenQuestion::default() }).await.is_err());
     assert_eq!(setup.tokens("5", Some(&body)).await, Some(vec![7]));
     assert_eq!(setup.count("doubted"), 1);
 }

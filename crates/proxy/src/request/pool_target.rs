@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use http::header;
 use pailou_ai::{Pieces, Scan, splice, splice_model, transfer_edits};
 use pailou_extproc::endpoints::Subset;
-use pailou_picker::{Affinity, Objective, PickError, PickRequest, Picked, PromptTokens, criticality, priority};
+use pailou_picker::{Affinity, Objective, PickError, PickRequest, Picked, PromptTokens, TokensWay, criticality, priority};
 use pailou_snapshot::{ClusterKind, Pool, PoolModel};
 
 use super::{
@@ -40,6 +40,7 @@ pub(super) struct PoolTarget<'a> {
     subset: Option<Vec<SocketAddr>>,
     /// Tokens of the prompt, where they are known.
     tokens: Option<PromptTokens>,
+    tokens_way: Option<TokensWay>,
     affinity: Option<Affinity>,
     pub(super) priority: i32,
     /// Times that the client wants kept.
@@ -71,6 +72,7 @@ impl<'a> PoolTarget<'a> {
             Some(prompt) => (prompt.target_model, Some(prompt.tokens)),
             None => (engine_name(pool, asked), None),
         };
+        let tokens_way = tokens.as_ref().and_then(|tokens| tokens.as_ref().map_or_else(|way| Some(*way), PromptTokens::way));
         let takes_transfer = is_apart && scan.is_some_and(|scan| scan.has_transfer);
         let body = match (call, scan, &target_model) {
             (Some(call), Some(scan), Some(name)) if !takes_transfer => Some(splice_model(call.text(), scan, name)),
@@ -91,7 +93,8 @@ impl<'a> PoolTarget<'a> {
             target_model,
             body,
             subset,
-            tokens,
+            tokens: tokens.and_then(Result::ok),
+            tokens_way,
             affinity,
             priority,
             objective,
@@ -111,6 +114,7 @@ impl<'a> PoolTarget<'a> {
             max_tokens: self.scan.and_then(|scan| scan.max_tokens),
             subset: self.subset.as_deref(),
             tokens: self.tokens.as_ref(),
+            tokens_way: self.tokens_way,
             affinity: self.affinity,
             objective: self.objective,
             ..PickRequest::default()

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use pailou_ai::{Api, PromptQuestion};
-use pailou_picker::{PromptForm, PromptTokens, TokenQuestion, target_name};
+use pailou_picker::{PromptForm, PromptTokens, TokenQuestion, TokensWay, target_name};
 use pailou_snapshot::{ClusterKind, Pool};
 
 use super::{Chosen, outgoing::Outgoing, pool_target::eligible};
 use crate::{cluster::ClusterState, request_input::ReadBody};
 
-/// A prompt whose tokens are known, and the engine's name of the model that they were asked for.
+/// A prompt whose tokens were looked up, and the engine's name of the model that they were asked for.
 pub(super) struct KnownPrompt {
     pub(super) target_model: Option<Arc<str>>,
-    pub(super) tokens: PromptTokens,
+    pub(super) tokens: Result<PromptTokens, TokensWay>,
 }
 
 /// A pool that looks up prompts' tokens.
@@ -31,7 +31,7 @@ impl<'a> TokenPool<'a> {
         cluster.pool().is_some_and(|state| state.wants_tokens()).then_some(Self { pool, cluster })
     }
 
-    /// Tokens of a request's prompt. `None`: they are not known, and are estimated.
+    /// Tokens of a request's prompt. `None`: its body is none of a model call.
     pub(super) async fn prompt(&self, outgoing: &Outgoing, call: Option<&ReadBody>) -> Option<KnownPrompt> {
         let call = call?;
         let scan = call.scan()?;
@@ -49,7 +49,7 @@ impl<'a> TokenPool<'a> {
         let subset = outgoing.subset().map(|subset| eligible(self.cluster, subset));
         let cache_salt = scan.cache_salt.as_deref();
         let question = TokenQuestion { model, cache_salt, prompt, subset: subset.as_deref(), avoided: &[] };
-        let tokens = self.cluster.prompt_tokens(&question).await?;
+        let tokens = self.cluster.prompt_tokens(&question).await;
         Some(KnownPrompt { target_model, tokens })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pailou_snapshot::RoutingStrategy;
 use pailou_telemetry::receipt::{
-    Attempt, AttemptResult, Bytes, Cache, Candidate, Model, Pick, Receipt, RuleMatch, SCHEMA, Timing, TokenUsage,
+    Attempt, AttemptResult, Bytes, Cache, Candidate, Model, Pick, PromptTokens, Receipt, RuleMatch, SCHEMA, Timing, TokenUsage,
 };
 
 use super::{StoredReceipt, Text, Times};
@@ -81,6 +81,7 @@ pub(crate) fn picked<'a>(pick: &'a pailou_picker::Receipt, pool: &'a str) -> Pic
         chosen: name(pick.chosen).unwrap_or_default(),
         runner_up,
         best_prefix: rounded(pick.scored.iter().map(|scored| scored.prefix).fold(0.0, f32::max)),
+        tokens: pick.tokens_way.map(|way| PromptTokens { by: way.by(), result: way.result(), in_process: way.in_process() }),
         why: if is_judged { pick.why() } else { "another picker chose" },
     }
 }

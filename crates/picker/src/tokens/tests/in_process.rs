@@ -92,6 +92,14 @@ async fn an_engine_is_asked_where_the_files_are_of_no_use() {
         let body = answer("200 OK", r#"{"count": 1, "tokens": [7]}"#);
         assert_eq!(setup.tokens("\"a\"", Some(&body)).await, Some(vec![7]));
         assert_eq!((setup.count("answered"), count(&setup, reason)), (1, 1), "{reason}");
+        let pieces = pieces("\"a\"");
+        let prompt = PromptForm::Body { pieces: &pieces, message_ends: &[], is_converted: false };
+        let question = TokenQuestion { model: "qwen", prompt, ..TokenQuestion::default() };
+        let tokens = setup.state.prompt_tokens(&question).await.expect("remembered");
+        let way = tokens.way().expect("there is one");
+        assert_eq!((way.by(), way.result(), way.in_process()), ("engine", "remembered", Some(reason)));
+        let request = PickRequest { tokens: Some(&tokens), tokens_way: Some(way), ..PickRequest::default() };
+        assert_eq!(setup.state.pick(&request).expect("an endpoint").receipt().tokens_way, Some(way));
     }
 }
 
@@ -194,6 +202,6 @@ async fn nothing_is_computed_where_there_is_nothing_to_choose() {
     let pieces = pieces("\"a\"");
     let prompt = PromptForm::Body { pieces: &pieces, message_ends: &[], is_converted: false };
     let question = TokenQuestion { model: "qwen", prompt, subset: Some(&[address]), ..TokenQuestion::default() };
-    assert!(setup.state.prompt_tokens(&question).await.is_none());
+    assert!(setup.state.prompt_tokens(&question).await.is_err());
     assert_eq!((setup.count("unneeded"), count(&setup, "tokenized")), (1, 0));
 }
