@@ -78,7 +78,11 @@ impl<'a> PromptQuestion<'a> {
         let mut start = b"{\"model\":".to_vec();
         json::push_string(&mut start, model);
         let [messages, end] = [&b",\"messages\":"[..], b",\"add_generation_prompt\":true}"].map(Cow::Borrowed);
-        let body = vec![Cow::Owned(start), messages, Cow::Owned(chat.messages), end];
+        let mut body = vec![Cow::Owned(start), messages, Cow::Owned(chat.messages)];
+        if let Some(tools) = chat.tools {
+            body.extend([Cow::Borrowed(&b",\"tools\":"[..]), Cow::Owned(tools)]);
+        }
+        body.push(end);
         Some(Self::Ask { body, message_ends: chat.ends, is_converted: true })
     }
 }
@@ -232,5 +236,12 @@ mod tests {
         assert_eq!(question(Api::Responses, r#"{"input": "a", "instructions": "b"}"#), expected);
         assert_eq!(question(Api::Messages, r#"{"messages": [{"role": "user", "content": "a"}], "system": "b"}"#), expected);
         assert_eq!(question(Api::Messages, r#"{"messages": [], "tools": [{}]}"#), None);
+        let tool =
+            r#"{"messages": [{"role": "user", "content": "a"}], "tools": [{"name": "t", "input_schema": {"type": "object"}}]}"#;
+        let expected = json(
+            r#"{"model": "tuned \"1\"", "messages": [{"role": "user", "content": "a"}], "tools": [{"type": "function", "function":
+            {"name": "t", "description": null, "parameters": {"type": "object"}}}], "add_generation_prompt": true}"#,
+        );
+        assert_eq!(question(Api::Messages, tool), expected);
     }
 }

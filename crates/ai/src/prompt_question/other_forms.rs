@@ -1,6 +1,9 @@
-//! Chats that requests in the form of other APIs stand for, as vLLM makes them: a message for the instructions, and the conversation's.
+//! Chats that requests in the form of other APIs stand for, as vLLM makes them: a message for the instructions, and the
+//! conversation's.
 
-use std::{borrow::Cow, ops::Range};
+mod anthropic;
+
+use std::ops::Range;
 
 use crate::{
     Api,
@@ -16,31 +19,33 @@ pub(super) struct Chat {
     pub(super) messages: Vec<u8>,
     /// Places in them where each message ends.
     pub(super) ends: Vec<usize>,
+    /// Its tools as JSON.
+    pub(super) tools: Option<Vec<u8>>,
 }
 
 impl Chat {
-    /// The chat of a request to this API. `None`: its prompt has images, tools, or what an engine has stored, or is of another form.
+    /// The chat of a request to this API. `None`: its prompt has images, tools of the Responses API, or what an engine has stored,
+    /// or is of another form.
     pub(super) fn new(api: Api, body: &[u8]) -> Option<Self> {
         let mut members = FormMembers::default();
         Document::default().read(body, true, &mut members).ok()?;
-        let FormMembers { system, turns, is_foreign } = members;
-        let [system, turns] = [system, turns].map(|span| span.map(|span| &body[span]));
-        let mut chat = Self { messages: b"[".to_vec(), ends: Vec::new() };
+        let FormMembers { system, turns, tools, tool_choice, is_foreign } = members;
+        let [system, turns, tools, tool_choice] = [system, turns, tools, tool_choice].map(|span| span.map(|span| &body[span]));
+        let mut chat = Self { messages: b"[".to_vec(), ..Self::default() };
         if is_foreign {
             return None;
         }
-        if let Some(system) = system {
-            chat.push(b"\"system\"", &joined(system)?);
-        }
-        match (api, turns?) {
-            (Api::Responses, input) if input.starts_with(b"\"") => chat.push(b"\"user\"", input),
-            (Api::Responses | Api::Messages, turns) if turns.starts_with(b"[") => {
-                if !are_texts(turns) {
+        let turns = turns?;
+        match api {
+            Api::Responses if tools.is_none() => chat.response(system, turns)?,
+            Api::Messages if turns.starts_with(b"[") => {
+                // Engines leave tools out then, or do not, by a flag of theirs.
+                let is_none = |choice: &[u8]| members::member(choice, "type").is_some_and(|kind| choice[kind] == *b"\"none\"");
+                if tools.is_some() && tool_choice.is_some_and(is_none) {
                     return None;
                 }
-                for turn in containers(turns) {
-                    chat.turn(api, &turns[turn])?;
-                }
+                anthropic::add(&mut chat, system, turns)?;
+                chat.tools = tools.map_or(Some(None), |tools| anthropic::tools(tools).map(Some))?;
             }
             _ => return None,
         }
@@ -48,71 +53,48 @@ impl Chat {
         Some(chat)
     }
 
+    /// Appends the chat of a response's instructions and its input.
+    fn response(&mut self, instructions: Option<&[u8]>, input: &[u8]) -> Option<()> {
+        if let Some(instructions) = instructions {
+            self.push(b"\"system\"", Some(instructions).filter(|text| text.starts_with(b"\""))?);
+        }
+        if input.starts_with(b"\"") {
+            self.push(b"\"user\"", input);
+            return Some(());
+        }
+        if !input.starts_with(b"[") || !are_texts(input) {
+            return None;
+        }
+        containers(input).try_for_each(|turn| self.turn(&input[turn]))
+    }
+
     /// Appends a message as it stands; its content is text.
-    fn turn(&mut self, api: Api, turn: &[u8]) -> Option<()> {
+    fn turn(&mut self, turn: &[u8]) -> Option<()> {
         let found = |name| members::member(turn, name).map(|span| &turn[span]);
         let (role, content) = (found("role")?, found("content")?);
         let is_message = found("type").is_none_or(|kind| kind == b"\"message\"");
         if !role.starts_with(b"\"") || !is_message {
             return None;
         }
-        let content = match api {
-            Api::Messages => parts(content)?,
-            _ => Cow::Borrowed(content),
-        };
-        self.push(role, &content);
+        self.push(role, content);
         Some(())
     }
 
     fn push(&mut self, role: &[u8], content: &[u8]) {
+        self.push_members(role, &[b"\"content\":", content].concat());
+    }
+
+    /// Appends a message with these members beside its role.
+    fn push_members(&mut self, role: &[u8], members: &[u8]) {
         if !self.ends.is_empty() {
             self.messages.push(b',');
         }
-        for piece in [&b"{\"role\":"[..], role, b",\"content\":", content, b"}"] {
+        let separator: &[u8] = if members.is_empty() { b"" } else { b"," };
+        for piece in [b"{\"role\":", role, separator, members, b"}"] {
             self.messages.extend_from_slice(piece);
         }
         self.ends.push(self.messages.len());
     }
-}
-
-/// A string, or the texts of several blocks as one.
-fn joined(system: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if system.starts_with(b"\"") {
-        return Some(Cow::Borrowed(system));
-    }
-    let mut whole = b"\"".to_vec();
-    for text in texts(system)? {
-        whole.extend_from_slice(&text[1..text.len() - 1]);
-    }
-    whole.push(b'"');
-    Some(Cow::Owned(whole))
-}
-
-/// A message's content: a string, or blocks as parts. One block is a string to templates.
-fn parts(content: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if content.starts_with(b"\"") {
-        return Some(Cow::Borrowed(content));
-    }
-    let texts = texts(content)?;
-    if let [text] = texts.as_slice() {
-        return Some(Cow::Borrowed(*text));
-    }
-    let parts: Vec<_> = texts.iter().map(|text| [b"{\"type\":\"text\",\"text\":", *text, b"}"].concat()).collect();
-    Some(Cow::Owned([b"[", parts.join(&b","[..]).as_slice(), b"]"].concat()))
-}
-
-/// Texts of a list of blocks, as JSON strings.
-fn texts(blocks: &[u8]) -> Option<Vec<&[u8]>> {
-    if !blocks.starts_with(b"[") {
-        return None;
-    }
-    let text = |block: Range<usize>| {
-        let block = &blocks[block];
-        let is_text = members::member(block, "type").is_some_and(|kind| block[kind] == *b"\"text\"");
-        let text = &block[members::member(block, "text").filter(|_| is_text)?];
-        text.starts_with(b"\"").then_some(text)
-    };
-    containers(blocks).map(text).collect()
 }
 
 /// Members that the prompt depends on.
@@ -120,6 +102,8 @@ fn texts(blocks: &[u8]) -> Option<Vec<&[u8]>> {
 struct FormMembers {
     system: Option<Range<usize>>,
     turns: Option<Range<usize>>,
+    tools: Option<Range<usize>>,
+    tool_choice: Option<Range<usize>>,
     is_foreign: bool,
 }
 
@@ -131,13 +115,15 @@ impl Members for FormMembers {
         match &*json::text(body, &name)? {
             "system" | "instructions" => self.system = Some(value),
             "messages" | "input" => self.turns = Some(value),
-            "tools"
-            | "previous_response_id"
+            "tools" => self.tools = Some(value),
+            "tool_choice" => self.tool_choice = Some(value),
+            "previous_response_id"
             | "previous_response"
             | "previous_input_messages"
             | "conversation"
             | "prompt"
             | "reasoning"
+            | "output_config"
             | "chat_template_kwargs"
             | "mm_processor_kwargs"
             | "truncation" => self.is_foreign = true,
@@ -201,11 +187,37 @@ mod tests {
         }
         for body in [
             r#"{"messages":[{"role":"user","content":[{"type":"image","source":{}}]}]}"#,
-            r#"{"messages":[{"role":"user","content":[{"type":"tool_result","content":"x"}]}]}"#,
+            r#"{"messages":[{"role":"user","content":[{"type":"tool_result","content":[{"type":"image","source":{}}]}]}]}"#,
+            r#"{"messages":[{"role":"user","content":"a"}],"output_config":{"effort":"low"}}"#,
+            r#"{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#,
+            r#"{"messages":[{"role":"user","content":"a"}],"tools":[{"name":"a","input_schema":{}}],"tool_choice":{"type":"none"}}"#,
             r#"{"system":[{"type":"image"}],"messages":[{"role":"user","content":"a"}]}"#,
             r#"{"messages":"a"}"#,
         ] {
             assert_eq!(chat(Api::Messages, body), None, "{body}");
         }
+    }
+
+    #[test]
+    fn anthropics_tools_are_what_vllm_makes_of_them() {
+        let body = r#"{"tools":[{"name":"w","description":"d","input_schema":{"properties":{}},"cache_control":{}},{"name":"v","input_schema":{"type":"object"}},{"name":"u","input_schema":{ }}],
+            "messages":[{"role":"user","content":"a"},
+            {"role":"assistant","content":[{"type":"thinking","thinking":"h","signature":"s"},{"type":"text","text":"b"},{"type":"tool_use","id":"1","name":"w","input":{"p":"\"東京"}}]},
+            {"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":[{"type":"text","text":"x"},{"type":"text","text":"y"}]}]},
+            {"role":"assistant","content":[{"type":"tool_use","id":"2","name":"v"}]},
+            {"role":"user","content":[{"type":"tool_result","tool_use_id":"2","content":"z"},{"type":"text","text":"c"}]}]}"#;
+        let expected = r#"[{"role":"user","content":"a"},{"role":"assistant","reasoning":"h","tool_calls":[{"id":"1","type":"function","function":{"name":"w","arguments":"{\"p\":\"\\\"東京\"}"}}],"content":"b"},{"role":"tool","tool_call_id":"1","content":"x\ny"},{"role":"assistant","tool_calls":[{"id":"2","type":"function","function":{"name":"v","arguments":"{}"}}]},{"role":"tool","tool_call_id":"2","content":"z"},{"role":"user","content":"c"}]"#;
+        assert_eq!(chat(Api::Messages, body).as_deref(), Some(expected));
+        let tools = Chat::new(Api::Messages, body.as_bytes()).and_then(|chat| chat.tools).expect("tools");
+        let expected = r#"[{"type":"function","function":{"name":"w","description":"d","parameters":{"properties":{},"type":"object"}}},{"type":"function","function":{"name":"v","description":null,"parameters":{"type":"object"}}},{"type":"function","function":{"name":"u","description":null,"parameters":{ "type":"object"}}}]"#;
+        assert_eq!(String::from_utf8(tools).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn anthropics_instructions_are_one_message_without_what_differs_by_request() {
+        let body = r#"{"system":[{"type":"text","text":"x-anthropic-billing-header: 1"},{"type":"text","text":"Be "}],
+            "messages":[{"role":"ctx","content":"a"},{"role":"system","content":"brief."}]}"#;
+        let expected = r#"[{"role":"system","content":"Be brief."},{"role":"user","content":"a"}]"#;
+        assert_eq!(chat(Api::Messages, body).as_deref(), Some(expected));
     }
 }
