@@ -9,7 +9,10 @@ use ring::digest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{CredentialSource, Denial};
+use crate::{
+    CredentialSource, Denial,
+    key_tag::{KeyTag, key_tag},
+};
 
 /// Prefix of a key's hash in a Secret.
 pub const SHA256_PREFIX: &str = "sha256:";
@@ -43,10 +46,16 @@ impl ApiKeyAuth {
     }
 }
 
+/// SHA-256 of a key.
+type KeyDigest = [u8; digest::SHA256_OUTPUT_LEN];
+
 /// Keys by their digests. The keys themselves are not kept.
 #[derive(Clone, Default)]
 pub struct ApiKeys {
-    keys: HashMap<[u8; digest::SHA256_OUTPUT_LEN], ApiKey>,
+    keys: HashMap<KeyDigest, ApiKey>,
+    /// Digests of keys that Secrets have as they are, by their tags: a digest costs a request more than all else that a key does. A key of
+    /// which a Secret has the hash alone has no tag.
+    digests: HashMap<KeyTag, KeyDigest>,
 }
 
 /// A key that is known.
@@ -128,22 +137,32 @@ impl ApiKeys {
             None => Err(ApiKeyError::Empty),
             Some(b'{') => self.add_object(client, from_json(value)?),
             Some(b'[') => from_json::<Vec<KeyObject>>(value)?.into_iter().try_for_each(|key| self.add_object(client.clone(), key)),
-            Some(_) => self.insert(hash(value), ApiKey::new(client, None, Value::Null)),
+            Some(_) => self.insert_plain(value, ApiKey::new(client, None, Value::Null)),
         }
     }
 
     fn add_object(&mut self, client: Arc<str>, object: KeyObject) -> Result<(), ApiKeyError> {
-        let digest = match (object.key, object.key_hash) {
-            (Some(key), None) if key.is_empty() => return Err(ApiKeyError::Empty),
-            (Some(key), None) => hash(key.as_bytes()),
-            (None, Some(hash)) => parse_hash(&hash).ok_or(ApiKeyError::Hash)?,
-            _ => return Err(ApiKeyError::NoKey),
-        };
-        let expires = object.expires.map(|text| text.parse()).transpose().map_err(|_| ApiKeyError::Expires)?;
-        self.insert(digest, ApiKey::new(client, expires, Value::Object(object.metadata)))
+        let expires = || object.expires.as_deref().map(str::parse).transpose().map_err(|_| ApiKeyError::Expires);
+        let known = |expires| ApiKey::new(client, expires, Value::Object(object.metadata));
+        match (object.key, object.key_hash) {
+            (Some(key), None) if key.is_empty() => Err(ApiKeyError::Empty),
+            (Some(key), None) => self.insert_plain(key.as_bytes(), known(expires()?)),
+            (None, Some(hash)) => {
+                let digest = parse_hash(&hash).ok_or(ApiKeyError::Hash)?;
+                self.insert(digest, known(expires()?))
+            }
+            _ => Err(ApiKeyError::NoKey),
+        }
     }
 
-    fn insert(&mut self, digest: [u8; 32], key: ApiKey) -> Result<(), ApiKeyError> {
+    fn insert_plain(&mut self, plain: &[u8], key: ApiKey) -> Result<(), ApiKeyError> {
+        let digest = hash(plain);
+        self.insert(digest, key)?;
+        self.digests.extend(key_tag(plain).map(|tag| (tag, digest)));
+        Ok(())
+    }
+
+    fn insert(&mut self, digest: KeyDigest, key: ApiKey) -> Result<(), ApiKeyError> {
         match self.keys.get(&digest).filter(|known| known.client != key.client) {
             Some(known) => Err(ApiKeyError::Duplicate(known.client.clone())),
             None => {
@@ -153,9 +172,13 @@ impl ApiKeys {
         }
     }
 
-    /// The key of a client. Comparing digests tells an attacker nothing of the keys.
+    /// The key of a client. Comparing tags and digests tells an attacker nothing of the keys.
     pub fn find(&self, key: &[u8]) -> Option<&ApiKey> {
-        self.keys.get(&hash(key))
+        let tagged = key_tag(key).and_then(|tag| self.digests.get(&tag));
+        match tagged {
+            Some(digest) => self.keys.get(digest),
+            None => self.keys.get(&hash(key)),
+        }
     }
 
     /// All keys, in no order.
@@ -175,14 +198,14 @@ fn from_json<'v, T: Deserialize<'v>>(value: &'v [u8]) -> Result<T, ApiKeyError> 
     })
 }
 
-fn hash(key: &[u8]) -> [u8; 32] {
+fn hash(key: &[u8]) -> KeyDigest {
     let digest = digest::digest(&digest::SHA256, key);
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest.as_ref());
     bytes
 }
 
-fn parse_hash(text: &str) -> Option<[u8; 32]> {
+fn parse_hash(text: &str) -> Option<KeyDigest> {
     let digits = text.strip_prefix(SHA256_PREFIX)?.as_bytes();
     let nibble = |digit: u8| char::from(digit).to_digit(16).map(|nibble| nibble as u8);
     let mut bytes = [0; 32];
@@ -251,6 +274,20 @@ mod tests {
         assert_eq!(facts, [("team", &Value::from("red")), ("client_id", &Value::from("a"))]);
         assert!(at("2027-01-31T00:00:00Z", "hashed").is_err());
         assert_eq!(&*at("2030-01-01T00:00:00Z", "new").unwrap().client, "a");
+    }
+
+    #[test]
+    fn the_last_word_of_a_client_on_its_key_holds_whether_plain_or_hashed() {
+        let digest = digest::digest(&digest::SHA256, b"one");
+        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let (plain, hashed) = (r#"{"key":"one","metadata":{"from":"plain"}}"#, format!(r#"{{"keyHash":"sha256:{hex}"}}"#));
+        for (first, last, expected) in [(plain, &*hashed, Value::Null), (&*hashed, plain, Value::from("plain"))] {
+            let mut keys = ApiKeys::default();
+            keys.add("a", first.as_bytes()).unwrap();
+            keys.add("a", last.as_bytes()).unwrap();
+            assert_eq!(keys.find(b"one").unwrap().metadata["from"], expected, "{last}");
+            assert_eq!((keys.iter().count(), keys.find(b"two")), (1, None));
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod jwk;
 mod jws;
 mod jwt;
 mod jwt_error;
+mod key_tag;
 mod metadata;
 mod new_key;
 mod oidc;
