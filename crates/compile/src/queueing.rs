@@ -12,14 +12,16 @@ const MAX_REQUESTS_ANNOTATION: &str = "pailou.dev/queue-max-requests";
 const MAX_BYTES_ANNOTATION: &str = "pailou.dev/queue-max-bytes";
 const TIMEOUT_ANNOTATION: &str = "pailou.dev/queue-timeout";
 const MAX_CONCURRENCY_ANNOTATION: &str = "pailou.dev/queue-max-concurrency";
+const RESERVE_ANNOTATION: &str = "pailou.dev/queue-reserve";
 const EVICTION_ANNOTATION: &str = "pailou.dev/queue-eviction";
 /// All annotations that are read here.
-pub(crate) const ANNOTATIONS: [&str; 6] = [
+pub(crate) const ANNOTATIONS: [&str; 7] = [
     ANNOTATION,
     MAX_REQUESTS_ANNOTATION,
     MAX_BYTES_ANNOTATION,
     TIMEOUT_ANNOTATION,
     MAX_CONCURRENCY_ANNOTATION,
+    RESERVE_ANNOTATION,
     EVICTION_ANNOTATION,
 ];
 
@@ -32,6 +34,10 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const MOST_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Most requests under way at an endpoint that an annotation may ask for.
 const MOST_MAX_CONCURRENCY: u32 = 100_000;
+
+/// Percent of the room that is kept for the highest priority unless an annotation says so, and the most that one may ask for.
+const DEFAULT_RESERVE: u8 = 25;
+const MOST_RESERVE: u8 = 90;
 
 /// Reason for annotations that the gateway itself does not act on.
 pub(crate) const FOREIGN_PICKER: &str = "endpointPickerRef's endpoint picker chooses, unless that is `pailou picker`";
@@ -62,6 +68,7 @@ pub(crate) fn queueing(pool: &InferencePool, picker: &PickerKind, warnings: &mut
     });
     let timeout = time(meta, TIMEOUT_ANNOTATION, MOST_TIMEOUT, warnings);
     let max_concurrency = number(meta, MAX_CONCURRENCY_ANNOTATION, MOST_MAX_CONCURRENCY, warnings);
+    let reserve = reserve(meta, warnings);
     if !is_on {
         if meta.annotation(ANNOTATION).is_none() {
             let present = ANNOTATIONS.into_iter().filter(|other| meta.annotation(other).is_some());
@@ -78,8 +85,21 @@ pub(crate) fn queueing(pool: &InferencePool, picker: &PickerKind, warnings: &mut
         max_bytes: max_bytes.unwrap_or(DEFAULT_MAX_BYTES).bytes(),
         timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
         max_concurrency,
+        reserve: reserve.unwrap_or(DEFAULT_RESERVE),
         evicts,
     })
+}
+
+/// Percent, from a value such as `25%`.
+fn reserve(meta: &Meta, warnings: &mut Vec<String>) -> Option<u8> {
+    let value = meta.annotation(RESERVE_ANNOTATION)?.trim();
+    let percent = value.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|percent| *percent <= MOST_RESERVE);
+    if percent.is_none() {
+        warnings.push(format!(
+            "annotation {RESERVE_ANNOTATION}: {value:?} is ignored; a percentage from 0% to {MOST_RESERVE}% is expected"
+        ));
+    }
+    percent
 }
 
 fn is_true(meta: &Meta, annotation: &str, warnings: &mut Vec<String>) -> bool {

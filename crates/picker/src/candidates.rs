@@ -13,6 +13,7 @@ use crate::{
     pick_request::{Affinity, PickRequest, Stage},
     prefix::{Chain, Matches},
     rendezvous::Beginning,
+    room::RoomLimits,
     score::{Candidate, HOME, HOME_ALONE, adapter_affinity},
 };
 
@@ -169,11 +170,11 @@ pub(crate) fn count_new_prompts(members: &Members, candidates: &mut [Candidate])
     }
 }
 
-/// Prefers the endpoint of an affinity; that of a hash only while it has room, by its engine and for no more requests than this.
-pub(crate) fn apply(affinity: Affinity, max_concurrency: Option<u32>, members: &Members, candidates: &mut [Candidate]) {
+/// Prefers the endpoint of an affinity; that of a hash only while it has room.
+pub(crate) fn apply(affinity: Affinity, limits: RoomLimits, members: &Members, candidates: &mut [Candidate]) {
     for candidate in candidates {
         let is_it = members.endpoints[candidate.member as usize].slot() == affinity.slot;
-        candidate.is_preferred = is_it && (affinity.while_saturated || candidate.saturation(max_concurrency) < 1.0);
+        candidate.is_preferred = is_it && (affinity.while_saturated || limits.saturation(&candidate.load) < 1.0);
     }
 }
 
@@ -187,6 +188,7 @@ pub(crate) fn measure(members: &Members, candidates: &mut [Candidate], model: &s
         candidate.load = Load::new(endpoint.record.in_flight.level(), &reading, now);
         candidate.adapter = adapter_affinity(reading.adapters(now), model);
         candidate.pending = endpoint.record.prefill.load(Relaxed) as f32;
+        candidate.told_pending = endpoint.record.told_prefill.load(Relaxed) as f32;
         if candidate.load.fresh {
             fresh += 1.0;
             foreign += candidate.load.foreign;
@@ -215,27 +217,22 @@ pub(crate) fn strain(members: &Members, request: &PickRequest<'_>, candidates: &
 }
 
 /// The mean over all candidates that are not failing, or over all if every one is; `None` if there are none.
-pub(crate) fn saturation(candidates: &[Candidate], max_concurrency: Option<u32>) -> Option<f32> {
+pub(crate) fn saturation(candidates: &[Candidate], limits: RoomLimits) -> Option<f32> {
     let all_failing = candidates.iter().all(|candidate| candidate.failing);
     let (mut sum, mut count) = (0.0, 0.0);
     for candidate in candidates.iter().filter(|candidate| all_failing || !candidate.failing) {
-        sum += candidate.saturation(max_concurrency);
+        sum += limits.saturation(&candidate.load);
         count += 1.0;
     }
     (count > 0.0).then(|| sum / count)
 }
 
 /// How full those are that may serve a request, before anything is known of its prompt; `None` if there are none.
-pub(crate) fn saturation_of_pool(
-    members: &Members,
-    request: &PickRequest<'_>,
-    max_concurrency: Option<u32>,
-    now: Instant,
-) -> Option<f32> {
+pub(crate) fn saturation_of_pool(members: &Members, request: &PickRequest<'_>, limits: RoomLimits, now: Instant) -> Option<f32> {
     let (matches, cached) = (members.index.matches(&Chain::default()), CachedTokens::default());
     let mut candidates = eligible(members, &Prefixes { request, matches, cached, beginning: None }, now);
     measure(members, &mut candidates, request.model, now);
-    saturation(&candidates, max_concurrency)
+    saturation(&candidates, limits)
 }
 
 /// Moves the best to the front, in order; the others follow in any.

@@ -30,6 +30,8 @@ pub struct EndpointRecord {
     pub(crate) failures: Failures,
     /// Prompt tokens sent from here that await their prefill: those not cached, until the first token.
     pub(crate) prefill: AtomicU64,
+    /// The part of `prefill` of requests that tell when theirs ends: an answer in one piece does so only at its own end.
+    pub(crate) told_prefill: AtomicU64,
 }
 
 impl EndpointRecord {
@@ -79,7 +81,7 @@ impl PoolEndpoint {
             endpoint: endpoint.clone(),
             address,
             slot,
-            record: EndpointRecord { in_flight: InFlight::default(), failures: Failures::since(now), prefill: AtomicU64::new(0) },
+            record: EndpointRecord { failures: Failures::since(now), ..EndpointRecord::default() },
             reading: ArcSwap::default(),
             blocks: Blocks::default(),
             accuracy: Accuracy::default(),

@@ -13,6 +13,7 @@ use crate::{
     pick_request::PickRequest,
     prefix::Chain,
     rendezvous::Beginning,
+    room::RoomLimits,
     score::{Candidate, Rivals},
     state::Shared,
     tokens::PromptTokens,
@@ -47,7 +48,7 @@ pub(crate) fn measure_all(
     members: &Members,
     prefixes: &Prefixes<'_>,
     candidates: &mut [Candidate],
-    max_concurrency: Option<u32>,
+    limits: RoomLimits,
     now: Instant,
 ) -> Option<f32> {
     measure(members, candidates, prefixes.request.model, now);
@@ -57,7 +58,7 @@ pub(crate) fn measure_all(
             false => count_new_prompts(members, candidates),
         }
     }
-    saturation(candidates, max_concurrency)
+    saturation(candidates, limits)
 }
 
 /// Judges every candidate by what was measured: the cached prefix, the nearness to the prompt's home, the request's objective and its affinity;
@@ -66,7 +67,7 @@ pub(crate) fn judge_all(
     members: &Members,
     prefixes: &Prefixes<'_>,
     candidates: &mut [Candidate],
-    (room_counts, max_concurrency): (bool, Option<u32>),
+    (room_counts, limits): (bool, RoomLimits),
 ) -> bool {
     let request = prefixes.request;
     let rivals = Rivals::of(candidates);
@@ -80,10 +81,10 @@ pub(crate) fn judge_all(
     }
     let is_kept = !request.objective.is_some() || strain(members, request, candidates);
     if let Some(affinity) = request.affinity {
-        apply(affinity, max_concurrency, members, candidates);
+        apply(affinity, limits, members, candidates);
     }
     if room_counts {
-        candidates.iter_mut().for_each(|candidate| candidate.is_full = candidate.saturation(max_concurrency) >= 1.0);
+        candidates.iter_mut().for_each(|candidate| candidate.is_full = limits.saturation(&candidate.load) >= 1.0);
     }
     is_kept
 }

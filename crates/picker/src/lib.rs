@@ -41,6 +41,7 @@ mod preview;
 mod queue;
 mod receipt;
 mod rendezvous;
+mod room;
 mod score;
 mod scrape;
 mod speculation;
@@ -55,8 +56,6 @@ mod weighted_score;
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
 pub use self::exact_figures::ExactFigure;
 pub use self::failures::{Failures, FailuresInARow};
-#[cfg(feature = "simulation")]
-pub use self::kv_events::EventFeed;
 pub use self::metric_names::MetricNames;
 pub use self::objective::{OBJECTIVES_METRIC, Objective, ObjectiveTotals, TPOT_HEADERS, TTFT_HEADERS};
 pub use self::pick_request::{Affinity, DROPPED_REASON_HEADER, PickError, PickRequest, Stage};
@@ -71,3 +70,5 @@ pub use self::scrape::{Connecting, PendingScrape, Stream, Transport};
 pub use self::state::{EndpointReport, PoolState};
 pub use self::terms::{FAIRNESS_HEADER, OBJECTIVE_HEADERS, TIMEOUT_HEADER, criticality, priority, queue_timeout, target_name};
 pub use self::tokens::{PromptForm, PromptTokenizer, PromptTokens, TokenQuestion, TokenSource, TokenSourceError, TokensWay};
+#[cfg(feature = "simulation")]
+pub use self::{kv_events::EventFeed, queue::QueueClock};

@@ -14,6 +14,7 @@ use crate::{
     picked::{ExactPick, Picked, Reservation, Seen},
     prefix::Chain,
     queue::EvictablePlace,
+    room::RoomLimits,
     score::{Candidate, share_of_prompt},
     state::Shared,
     timed::Timed,
@@ -41,13 +42,18 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     shared.activity.touch(now);
     let members = shared.members.load_full();
     let is_gated = gate != Gate::Open && members.pool.queueing.is_some();
+    let mut limits = RoomLimits::of(&members.pool);
+    if let Some(queueing) = members.pool.queueing.filter(|_| is_gated)
+        && members.queue.highest.note(request.priority, shared.activity.since_start(now))
+    {
+        limits = limits.reserving(queueing.reserve);
+    }
     if is_gated && gate == Gate::Queue && members.queue.len() > 0 {
         return Err(waits_or_absent(&members, request));
     }
-    let most = members.pool.queueing.and_then(|queueing| queueing.max_concurrency);
     // A request that waits may look many times in vain, which is to cost no look at its prompt.
     let saturated = PickError::Saturated { retry_after: RETRY_AFTER };
-    if is_gated && gate == Gate::Turn && saturation_of_pool(&members, request, most, now).ok_or(PickError::NoEndpoints)? >= 1.0 {
+    if is_gated && gate == Gate::Turn && saturation_of_pool(&members, request, limits, now).ok_or(PickError::NoEndpoints)? >= 1.0 {
         return Err(saturated);
     }
     let PromptLookup { prefixes, chain, exact } = PromptLookup::new(shared, &members, request, now);
@@ -58,12 +64,12 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let mut held = None;
     let mut attempt = 1;
     let saturation = loop {
-        let saturation = measure_all(&members, &prefixes, &mut candidates, most, now).ok_or(PickError::NoEndpoints)?;
+        let saturation = measure_all(&members, &prefixes, &mut candidates, limits, now).ok_or(PickError::NoEndpoints)?;
         if saturation >= 1.0 && (is_sheddable || is_gated) {
             return Err(saturated);
         }
         // In a queue a request that is refused for its objective would hold up those behind it, though there is room.
-        if !judge_all(&members, &prefixes, &mut candidates, (is_gated, most)) && is_sheddable && !is_gated {
+        if !judge_all(&members, &prefixes, &mut candidates, (is_gated, limits)) && is_sheddable && !is_gated {
             return Err(saturated);
         }
         rank(&mut candidates);

@@ -9,6 +9,7 @@ use crate::{
     pick_request::PickRequest,
     picked::Seen,
     receipt::Receipt,
+    room::RoomLimits,
     state::Shared,
     timed::Timed,
 };
@@ -18,10 +19,9 @@ pub(crate) fn preview(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Inst
     let members = shared.members.load_full();
     let prefixes = PromptLookup::new(shared, &members, request, now).prefixes;
     let mut candidates = eligible(&members, &prefixes, now);
-    let queueing = members.pool.queueing;
-    let most = queueing.and_then(|queueing| queueing.max_concurrency);
-    let saturation = measure_all(&members, &prefixes, &mut candidates, most, now)?;
-    judge_all(&members, &prefixes, &mut candidates, (queueing.is_some(), most));
+    let limits = RoomLimits::of(&members.pool);
+    let saturation = measure_all(&members, &prefixes, &mut candidates, limits, now)?;
+    judge_all(&members, &prefixes, &mut candidates, (members.pool.queueing.is_some(), limits));
     rank(&mut candidates);
     let judged = candidates.len();
     candidates.truncate(MOST_RANKED);

@@ -6,6 +6,7 @@
 
 mod band;
 mod bands;
+mod clock;
 mod eviction;
 mod figures;
 mod statistics;
@@ -27,6 +28,13 @@ use std::{
 use pailou_snapshot::Queueing;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::room::HighestPriority;
+
+#[cfg(feature = "simulation")]
+pub use clock::QueueClock;
+#[cfg(not(feature = "simulation"))]
+pub(crate) use clock::QueueClock;
+pub(crate) use clock::SystemClock;
 pub(crate) use eviction::EvictablePlace;
 pub use eviction::Eviction;
 pub use figures::{QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueGauge, priority_label};
@@ -106,6 +114,8 @@ pub(crate) struct Queue {
     /// Held from a look at the load to the reservation by those that have lost a place to another.
     gate: Mutex<()>,
     evictables: Evictables,
+    /// For which lower priorities leave some room.
+    pub(crate) highest: HighestPriority,
     state: Mutex<State>,
 }
 
@@ -116,8 +126,8 @@ struct State {
     turn: Option<Key>,
     /// There may be room since the turn was given.
     has_news: bool,
-    /// The pool had no room for any request, and there is no news since.
-    is_saturated: bool,
+    /// The pool had no room for requests of this priority or a lower one, and there is no news since.
+    saturated: Option<i32>,
     is_closed: bool,
     statistics: Statistics,
 }
@@ -160,7 +170,7 @@ impl Queue {
             return;
         }
         let mut state = self.state.lock();
-        state.is_saturated = false;
+        state.saturated = None;
         let woken = if state.turn.is_some() {
             state.has_news = true;
             None
@@ -222,8 +232,7 @@ impl Queue {
             return Err(state.statistics.retry_after(state.bands.ahead_of(terms.priority), now));
         };
         self.waiting.fetch_add(1, SeqCst);
-        let may_have_room = state.turn.is_none() && !state.is_saturated;
-        let woken = if may_have_room { state.give_turn() } else { None };
+        let woken = state.give_turn();
         drop(state);
         wake(woken);
         fence(SeqCst);
@@ -254,23 +263,20 @@ impl Queue {
             return;
         }
         state.turn = None;
-        let woken = if std::mem::take(&mut state.has_news) {
+        if std::mem::take(&mut state.has_news) {
             state.bands.begin_round();
-            state.give_turn()
         } else if is_restricted {
             state.bands.pass_over(key);
-            state.give_turn()
         } else {
-            state.is_saturated = true;
-            None
-        };
+            state.saturated = state.saturated.max(state.bands.priority(key));
+        }
+        let woken = state.give_turn();
         drop(state);
         wake(woken);
     }
 
-    /// Takes a request out, and passes its turn on.
-    fn remove(&self, key: Key, priority: i32, outcome: QueueOutcome, since: Instant) {
-        let now = Instant::now();
+    /// Takes a request out that has waited from one time to another, and passes its turn on.
+    fn remove(&self, key: Key, priority: i32, outcome: QueueOutcome, (since, now): (Instant, Instant)) {
         let mut state = self.state.lock();
         let removed = match outcome {
             QueueOutcome::Dispatched => state.bands.dispatch(key),
@@ -287,25 +293,24 @@ impl Queue {
                 state.bands.begin_round();
             }
         }
-        let may_have_room = state.turn.is_none() && !state.is_saturated;
-        let woken = if may_have_room { state.give_turn() } else { None };
+        let woken = state.give_turn();
         if state.bands.is_empty() {
             // Nobody hears of news from now on.
-            (state.is_saturated, state.has_news) = (false, false);
+            (state.saturated, state.has_news) = (None, false);
         }
         drop(state);
         wake(woken);
     }
 
     /// Counts a request that was not taken.
-    fn refused(&self, priority: i32, outcome: QueueOutcome) {
-        self.state.lock().statistics.count(priority, outcome, Duration::ZERO, Instant::now());
+    fn refused(&self, priority: i32, outcome: QueueOutcome, now: Instant) {
+        self.state.lock().statistics.count(priority, outcome, Duration::ZERO, now);
     }
 
     /// When a client whose request waited in vain may come again.
-    fn retry_after(&self, priority: i32) -> Duration {
+    fn retry_after(&self, priority: i32, now: Instant) -> Duration {
         let state = self.state.lock();
-        state.statistics.retry_after(state.bands.ahead_of(priority), Instant::now())
+        state.statistics.retry_after(state.bands.ahead_of(priority), now)
     }
 
     fn is_closed(&self) -> bool {
@@ -314,9 +319,15 @@ impl Queue {
 }
 
 impl State {
-    /// Gives the turn to the request that goes next; gives its waker.
+    /// Gives the turn, where nobody has it, to the request that goes next, unless there is no room for it; gives its waker.
     fn give_turn(&mut self) -> Option<Waker> {
+        if self.turn.is_some() {
+            return None;
+        }
         let next = self.bands.next()?;
+        if self.saturated >= self.bands.priority(next) {
+            return None;
+        }
         self.turn = Some(next);
         self.bands.owned(next)?.take()
     }

@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 use crate::{
     endpoint::Members,
     picked::Seen,
-    score::{BATCH, QUEUE_LIMIT, TIE},
+    room::QUEUE_LIMIT,
+    score::{BATCH, TIE},
     tokens::TokensWay,
 };
 

@@ -10,17 +10,13 @@
 
 use std::cmp::Ordering;
 
-use crate::{latency::LoadFigures, load::Load, metrics::Adapters};
+use crate::{latency::LoadFigures, load::Load, metrics::Adapters, room::QUEUE_LIMIT};
 
 const QUEUE: f32 = 2.0;
 const KV: f32 = 2.0;
 const PREFIX: f32 = 3.0;
 const ADAPTER: f32 = 1.0;
 
-/// Waiting requests that weigh as much as [`QUEUE`]; also where a queue counts as saturated, as upstream.
-pub(crate) const QUEUE_LIMIT: f32 = 5.0;
-/// Share of the KV cache above which an endpoint counts as saturated, as upstream.
-pub(crate) const KV_LIMIT: f32 = 0.8;
 /// Running requests that weigh as much as [`QUEUE`].
 pub(crate) const BATCH: f32 = 64.0;
 /// Share by which each request that waits, or runs, adds to the weight of further work.
@@ -40,6 +36,12 @@ const MOST_NEW_PROMPTS: f32 = 1.0;
 pub(crate) const TIE: f32 = 0.01;
 /// Weight of twice the time that a request wants kept.
 const MISS: f32 = 3.0;
+/// Tokens that await prefill and count for nothing, about a second's worth; so many beyond them weigh 1. Below that, evenness of new prompts
+/// decides, on which later requests depend.
+const PREFILL_FREE: f32 = 16_000.0;
+const PREFILL_SCALE: f32 = 15_000.0;
+/// The most that they weigh: where all endpoints have such queues, prompts are to stay where they are cached.
+const MOST_PREFILL: f32 = 2.0;
 /// Bytes of a prompt per token.
 pub(crate) const BYTES_PER_TOKEN: f32 = 4.0;
 /// Bytes of prompt whose prefill is too short to be worth an affinity: half a prefix's weight is reached at this length.
@@ -78,6 +80,8 @@ pub(crate) struct Candidate {
     pub(crate) score: f32,
     /// Tokens that await prefill there.
     pub(crate) pending: f32,
+    /// Those of them of requests that tell when their prefill ends.
+    pub(crate) told_pending: f32,
 }
 
 /// Figures of all candidates, by which each is judged.
@@ -112,7 +116,9 @@ impl Candidate {
         // A short prompt is hardly worth sharing, so that it yields to any difference of load.
         let unevenness = NEW_PROMPT * self.new_prompts.clamp(-MOST_NEW_PROMPTS, MOST_NEW_PROMPTS);
         let spread = without(pool.prefix) * share(prompt_bytes as u32) * (self.remoteness + unevenness);
-        self.score = -again * (1.0 + delayed) - own * delayed - spread - QUEUE * queue - KV * load.kv + fastrand::f32() * TIE;
+        let prefill = ((self.told_pending - PREFILL_FREE) / PREFILL_SCALE).clamp(0.0, MOST_PREFILL);
+        let work = again * (1.0 + delayed) + own * delayed + prefill;
+        self.score = -work - spread - QUEUE * queue - KV * load.kv + fastrand::f32() * TIE;
     }
 
     /// Figures that an endpoint's times depend on, for a request with so many tokens in its prompt.
@@ -135,15 +141,6 @@ impl Candidate {
         let by_score = || other.is_preferred.cmp(&self.is_preferred).then(other.score.total_cmp(&self.score));
         let full = (self.is_full && !self.is_preferred).cmp(&(other.is_full && !other.is_preferred));
         last.then(self.priority.cmp(&other.priority)).then(full).then_with(by_score)
-    }
-
-    /// Fullness of the endpoint: 1 has no room, as far as its engine tells, or for more requests than this. Capped there: an endpoint with a
-    /// long queue does not fill its idle siblings. What an idle engine's KV cache has, it can drop.
-    pub(crate) fn saturation(&self, max_concurrency: Option<u32>) -> f32 {
-        let Load { waiting, running, certain_kv, .. } = self.load;
-        let concurrency = max_concurrency.map_or(0.0, |most| (waiting + running) / most as f32);
-        let kv = if waiting + running < 1.0 { 0.0 } else { certain_kv / KV_LIMIT };
-        (waiting / QUEUE_LIMIT).max(kv).max(concurrency).min(1.0)
     }
 }
 
@@ -220,18 +217,18 @@ mod tests {
         assert!(both[0].score > both[1].score + TIE);
     }
 
-    #[test]
-    fn a_cache_in_use_fills_an_endpoint_unless_it_has_no_request() {
-        let saturation = |running| {
-            let load = Load { running, certain_kv: 0.95, ..Load::default() };
-            Candidate { load, ..Candidate::default() }.saturation(Some(4))
-        };
-        assert_eq!((saturation(0.0), saturation(1.0)), (0.0, 1.0));
-    }
-
     fn adapters(max: u32, running: &[&str], waiting: &[&str]) -> Adapters {
         let names = |names: &[&str]| names.iter().map(|name| Box::from(*name)).collect();
         Adapters { max, running: names(running), waiting: names(waiting) }
+    }
+
+    #[test]
+    fn tokens_that_await_prefill_count_beyond_a_seconds_worth() {
+        let awaits = |told_pending| Candidate { told_pending, ..candidate(0, 0.0, 3.0) };
+        assert!(is_better(awaits(16_000.0), awaits(32_000.0)));
+        assert!(!is_better(awaits(0.0), awaits(15_000.0)));
+        let cached = Candidate { prefix: 28_672, likely: 28_672, ..awaits(40_000.0) };
+        assert!(is_better(cached, awaits(0.0)), "a cached prompt is worth a wait");
     }
 
     #[test]

@@ -148,6 +148,11 @@ impl Activity {
         }
     }
 
+    /// Time since the pool's state was made.
+    pub(crate) fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch)
+    }
+
     fn has_traffic(&self, now: Instant) -> bool {
         let last = self.last.load(SeqCst);
         last != 0 && self.tick(now).saturating_sub(last) <= TRAFFIC.as_millis() as u64 / 100

@@ -30,6 +30,7 @@ use crate::{
     prefix::PrefixIndex,
     preview,
     receipt::{Receipt, Receipts},
+    room::RoomLimits,
     scrape::{Activity, PendingScrape, Scraper, Transport},
     tokens::TokenSource,
 };
@@ -293,8 +294,8 @@ impl PoolState {
     /// All figures of the pool.
     pub fn report(&self) -> PoolReport {
         let members = self.shared.members.load();
-        let most = members.pool.queueing.and_then(|queueing| queueing.max_concurrency);
-        let saturation = saturation_of_pool(&members, &PickRequest::default(), most, Instant::now()).unwrap_or(1.0);
+        let saturation =
+            saturation_of_pool(&members, &PickRequest::default(), RoomLimits::of(&members.pool), Instant::now()).unwrap_or(1.0);
         let Name { namespace, name } = &members.pool.name;
         let (namespace, name) = (namespace.as_ref().into(), name.as_ref().into());
         PoolReport {

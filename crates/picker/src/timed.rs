@@ -26,6 +26,8 @@ pub(crate) struct Timed {
     pending: u64,
     /// Its prompt is computed by another endpoint.
     is_prefilled_elsewhere: bool,
+    /// It tells when its prompt has been computed.
+    tells_prefill: bool,
     /// When it was sent there.
     sent_at: Option<Instant>,
     /// When the first token of a streamed response came.
@@ -35,7 +37,12 @@ pub(crate) struct Timed {
 impl Timed {
     /// A request that goes to its first endpoint.
     pub(crate) fn begin(request: &PickRequest<'_>, candidate: &Candidate, record: &EndpointRecord, now: Instant) -> Self {
-        let mut timed = Self { objective: request.objective, prompt_tokens: request.prompt_tokens(), ..Self::default() };
+        let mut timed = Self {
+            objective: request.objective,
+            prompt_tokens: request.prompt_tokens(),
+            tells_prefill: request.tells_prefill(),
+            ..Self::default()
+        };
         timed.send(candidate, record, now);
         timed
     }
@@ -60,6 +67,9 @@ impl Timed {
         if !self.is_prefilled_elsewhere {
             self.pending = self.own_tokens;
             record.prefill.fetch_add(self.pending, Relaxed);
+            if self.tells_prefill {
+                record.told_prefill.fetch_add(self.pending, Relaxed);
+            }
         }
     }
 
@@ -103,6 +113,9 @@ impl Timed {
         let pending = std::mem::take(&mut self.pending);
         if pending > 0 {
             record.prefill.fetch_sub(pending, Relaxed);
+            if self.tells_prefill {
+                record.told_prefill.fetch_sub(pending, Relaxed);
+            }
         }
     }
 }

@@ -74,6 +74,8 @@ pub struct Queueing {
     pub timeout: Duration,
     /// Requests under way at which an endpoint has no room for more; `None` judges by its engine's own figures alone.
     pub max_concurrency: Option<u32>,
+    /// Percent of the room of every endpoint that requests below the highest priority of late leave to it; 0 to 90.
+    pub reserve: u8,
     /// Whether requests of negative priority that are under way are broken off for more important ones that wait.
     pub evicts: bool,
 }

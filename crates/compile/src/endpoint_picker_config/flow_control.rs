@@ -47,6 +47,8 @@ pub(super) fn queueing(
         max_bytes: max_bytes.unwrap_or(DEFAULT_MAX_BYTES.bytes()),
         timeout,
         max_concurrency,
+        // As llm-d, whose ceiling is the same for all priorities unless a policy of its own says otherwise.
+        reserve: 0,
         evicts: settings.enable_eviction,
     }))
 }

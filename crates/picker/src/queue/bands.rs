@@ -140,6 +140,11 @@ impl<T> Bands<T> {
         Some(waiting.owned)
     }
 
+    /// A waiting request's priority.
+    pub(super) fn priority(&self, key: Key) -> Option<i32> {
+        self.waiting.get(&key).map(|waiting| waiting.priority)
+    }
+
     /// A waiting request's part of its owner's.
     pub(super) fn owned(&mut self, key: Key) -> Option<&mut T> {
         self.waiting.get_mut(&key).map(|waiting| &mut waiting.owned)

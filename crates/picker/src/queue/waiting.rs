@@ -8,9 +8,8 @@ use std::{
 };
 
 use pailou_snapshot::Queueing;
-use tokio::time::sleep_until;
 
-use super::{Queue, QueueOutcome, QueueTerms, Restriction, Size, Turn, bands::Key};
+use super::{Queue, QueueClock, QueueOutcome, QueueTerms, Restriction, Size, Turn, bands::Key};
 use crate::{Picked, pick_request::PickError};
 
 /// Waits until `pick` finds room, fails with an error for which `may_wait` is false, or the request's time runs out. `is_empty` tells whether
@@ -20,15 +19,16 @@ use crate::{Picked, pick_request::PickError};
 /// Why it was not sent.
 pub(crate) async fn wait(
     queue: &Queue,
+    clock: &impl QueueClock,
     settings: Queueing,
     (terms, size, restriction): (&QueueTerms<'_>, Size, Restriction<'_>),
     mut pick: impl FnMut() -> Result<Picked, PickError>,
     may_wait: impl Fn(PickError) -> bool,
     is_empty: impl Fn() -> bool,
 ) -> Result<Picked, PickError> {
-    let since = Instant::now();
+    let since = clock.now();
     if queue.is_closed() {
-        queue.refused(terms.priority, QueueOutcome::ShuttingDown);
+        queue.refused(terms.priority, QueueOutcome::ShuttingDown, since);
         return Err(PickError::ShuttingDown);
     }
     let key = queue.push(terms, &settings, (size, restriction), since).map_err(|retry_after| {
@@ -36,13 +36,13 @@ pub(crate) async fn wait(
             true => (QueueOutcome::NoEndpoints, PickError::NoEndpoints),
             false => (QueueOutcome::Full, PickError::Saturated { retry_after }),
         };
-        queue.refused(terms.priority, outcome);
+        queue.refused(terms.priority, outcome, since);
         error
     })?;
-    let mut request = WaitingRequest { queue, key, priority: terms.priority, since, outcome: QueueOutcome::ClientGone };
+    let mut request = WaitingRequest { queue, clock, key, priority: terms.priority, since, outcome: QueueOutcome::ClientGone };
     let timeout = terms.timeout.map_or(settings.timeout, |timeout| timeout.min(settings.timeout));
     let (end, deadline) = (since + timeout, terms.deadline.filter(|deadline| *deadline < since + timeout));
-    let mut expiry = pin!(sleep_until(deadline.unwrap_or(end).into()));
+    let mut expiry = pin!(clock.sleep_until(deadline.unwrap_or(end)));
     poll_fn(|context| {
         loop {
             match queue.turn_of(key, context.waker()) {
@@ -54,7 +54,7 @@ pub(crate) async fn wait(
                 Turn::Now => match pick() {
                     Ok(picked) => {
                         request.outcome = QueueOutcome::Dispatched;
-                        return Poll::Ready(Ok(picked.after_wait(since.elapsed())));
+                        return Poll::Ready(Ok(picked.after_wait(clock.now().saturating_duration_since(since))));
                     }
                     Err(error) if !may_wait(error) => {
                         request.outcome = error.outcome();
@@ -63,7 +63,7 @@ pub(crate) async fn wait(
                     Err(error) => {
                         let is_full = matches!(error, PickError::Saturated { .. });
                         if settings.evicts && is_full && !restriction.is_restricted {
-                            queue.evict_for(terms.priority, Instant::now());
+                            queue.evict_for(terms.priority, clock.now());
                         }
                         queue.put_back(key, restriction.is_restricted);
                     }
@@ -76,7 +76,7 @@ pub(crate) async fn wait(
         let error = match (deadline, is_empty()) {
             (Some(_), _) => PickError::TimedOut,
             (None, true) => PickError::NoEndpoints,
-            (None, false) => PickError::Expired { retry_after: queue.retry_after(terms.priority) },
+            (None, false) => PickError::Expired { retry_after: queue.retry_after(terms.priority, clock.now()) },
         };
         request.outcome = error.outcome();
         Poll::Ready(Err(error))
@@ -85,16 +85,17 @@ pub(crate) async fn wait(
 }
 
 /// A request in the queue. Its drop takes it out, in whatever way it ends.
-struct WaitingRequest<'a> {
+struct WaitingRequest<'a, C: QueueClock> {
     queue: &'a Queue,
+    clock: &'a C,
     key: Key,
     priority: i32,
     since: Instant,
     outcome: QueueOutcome,
 }
 
-impl Drop for WaitingRequest<'_> {
+impl<C: QueueClock> Drop for WaitingRequest<'_, C> {
     fn drop(&mut self) {
-        self.queue.remove(self.key, self.priority, self.outcome, self.since);
+        self.queue.remove(self.key, self.priority, self.outcome, (self.since, self.clock.now()));
     }
 }

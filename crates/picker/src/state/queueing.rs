@@ -9,7 +9,7 @@ use crate::{
     pick::{self, Gate},
     pick_request::{PickError, PickRequest},
     picked::Picked,
-    queue::{self, QueueReport, QueueTerms, Restriction, Size},
+    queue::{self, QueueClock, QueueReport, QueueTerms, Restriction, Size, SystemClock},
 };
 
 impl PoolState {
@@ -62,6 +62,34 @@ impl PoolState {
         terms: &QueueTerms<'_>,
         pick: impl FnMut() -> Result<Picked, PickError>,
     ) -> Result<Picked, PickError> {
+        self.wait_by(&SystemClock, request, terms, pick).await
+    }
+
+    /// The same as [`PoolState::pick_or_wait`] by a simulator's clock.
+    ///
+    /// # Errors
+    /// As of [`PoolState::pick_or_wait`].
+    #[cfg(feature = "simulation")]
+    pub async fn pick_or_wait_by(
+        &self,
+        clock: &impl QueueClock,
+        request: &PickRequest<'_>,
+        terms: &QueueTerms<'_>,
+    ) -> Result<Picked, PickError> {
+        let pick = |gate| pick::pick(&self.shared, request, gate, clock.now());
+        match pick(Gate::Queue) {
+            Err(error) if self.may_wait(request, error) => self.wait_by(clock, request, terms, || pick(Gate::Turn)).await,
+            picked => picked,
+        }
+    }
+
+    async fn wait_by(
+        &self,
+        clock: &impl QueueClock,
+        request: &PickRequest<'_>,
+        terms: &QueueTerms<'_>,
+        pick: impl FnMut() -> Result<Picked, PickError>,
+    ) -> Result<Picked, PickError> {
         let members = self.shared.members.load_full();
         // Queueing has just been switched off.
         let Some(settings) = members.pool.queueing else { return self.pick(request) };
@@ -71,7 +99,7 @@ impl PoolState {
         let is_empty = || self.shared.members.load().endpoints.is_empty();
         let is_restricted = request.subset.is_some() || filters_context(&members, request.stage);
         let restriction = Restriction { subset: request.subset, is_restricted };
-        queue::wait(&members.queue, settings, (terms, size, restriction), pick, may_wait, is_empty).await
+        queue::wait(&members.queue, clock, settings, (terms, size, restriction), pick, may_wait, is_empty).await
     }
 
     /// Whether the pool's requests may wait.

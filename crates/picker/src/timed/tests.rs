@@ -93,6 +93,19 @@ fn tokens_await_prefill_until_the_first_one_comes_or_the_request_leaves() {
 }
 
 #[test]
+fn an_answer_in_one_piece_does_not_tell_when_its_prompt_is_computed() {
+    let pool = Fixture::new(RoutingStrategy::PrefixCache, 1);
+    let text = prompt(5, 40_000);
+    for (is_stream, expected) in [(false, 0), (true, 10_000)] {
+        let mut picked = pool.pick(&PickRequest { is_stream, model: if is_stream { "one" } else { "other" }, ..prompted(&text) });
+        let told = |picked: &Picked| picked.endpoint().record.told_prefill.load(Relaxed);
+        assert_eq!(told(&picked), expected);
+        picked.first_token(is_stream);
+        assert_eq!(told(&picked), 0);
+    }
+}
+
+#[test]
 fn what_is_cached_awaits_no_prefill() {
     let pool = Fixture::new(RoutingStrategy::PrefixCache, 1);
     let text = prompt(5, 40_960);
