@@ -73,6 +73,9 @@ pub(crate) struct PickerArgs {
     /// Tokens that the ladder's requests generate.
     #[arg(long, value_name = "TOKENS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     ladder_output: u32,
+    /// Percent of the pool's room that a queue keeps for the highest priority.
+    #[arg(long, value_name = "PERCENT", default_value_t = 25, value_parser = clap::value_parser!(u8).range(..=90))]
+    queue_reserve: u8,
     /// Objective for the time to first token, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1_000)]
     slo_ttft_ms: u32,
@@ -103,7 +106,7 @@ pub(crate) fn run(args: &PickerArgs) -> Result<(), Error> {
         ..EngineModel::default()
     };
     let objective = Objective { ttft: f64::from(args.slo_ttft_ms) / 1e3, tpot: f64::from(args.slo_tpot_ms) / 1e3 };
-    let bench = PickerBench { model, seed: args.seed, kinds: args.kinds(), objective };
+    let bench = PickerBench { model, seed: args.seed, kinds: args.kinds(), objective, queue_reserve: args.queue_reserve };
     let mut sections = Vec::new();
     for workload in workloads {
         let capacity = |run: &Run| bench.capacity(run, usize::from(args.replicas));
@@ -141,12 +144,13 @@ struct PickerBench {
     seed: u64,
     kinds: Vec<PickerKind>,
     objective: Objective,
+    queue_reserve: u8,
 }
 
 impl PickerBench {
     /// One run with one picker.
     fn simulate(&self, run: &Run, replicas: usize, kind: PickerKind) -> io::Result<RunResult> {
-        let picker = kind.start(self.objective, self.seed)?;
+        let picker = kind.start(self.objective, self.queue_reserve, self.seed)?;
         Ok(Simulation::new(run, &self.model, replicas, picker, self.seed).finish())
     }
 

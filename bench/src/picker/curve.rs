@@ -23,7 +23,7 @@ pub(super) struct Curve {
 
 /// One picker's line.
 pub(super) struct Line {
-    pub(super) title: &'static str,
+    pub(super) title: String,
     /// Load and figure.
     pub(super) points: Vec<(f64, f64)>,
 }
@@ -80,7 +80,7 @@ impl Curve {
                 "<polyline points=\"{}\" style=\"fill: none; stroke: {colour}; stroke-width: {width}\"/>",
                 points.join(" ")
             );
-            labels.extend(line.points.last().map(|(_, figure)| (y(*figure), line.title, colour)));
+            labels.extend(line.points.last().map(|(_, figure)| (y(*figure), line.title.as_str(), colour)));
         }
         labels.sort_by(|one, other| one.0.total_cmp(&other.0));
         let mut lowest = TOP - LABEL;
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn every_picker_has_a_line_and_a_title() {
-        let line = |title, figure| Line { title, points: vec![(3.0, figure), (60.0, figure * 2.0)] };
+        let line = |title: &str, figure| Line { title: title.to_owned(), points: vec![(3.0, figure), (60.0, figure * 2.0)] };
         let curve =
             Curve { title: "a < b".into(), unit: "requests/s", lines: vec![line("random", 0.02), line("pailou, load", 0.3)] };
         let svg = curve.svg();

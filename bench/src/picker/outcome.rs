@@ -1,6 +1,6 @@
 //! Outcomes of requests, and their figures.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::Serialize;
 
@@ -10,6 +10,7 @@ use super::workload::Run;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Outcome {
     pub(super) stage: usize,
+    pub(super) priority: i32,
     pub(super) started: Duration,
     /// When the client had the first token.
     pub(super) first: Option<Duration>,
@@ -78,6 +79,17 @@ impl RunResult {
     /// Figures of one stage.
     pub(super) fn stage(&self, stage: usize, objective: Objective) -> PickerFigures {
         self.figures(objective, |outcome| outcome.stage == stage)
+    }
+
+    /// Figures of one stage's requests of one priority.
+    pub(super) fn of_priority(&self, priority: i32, stage: usize, objective: Objective) -> PickerFigures {
+        self.figures(objective, |outcome| outcome.stage == stage && outcome.priority == priority)
+    }
+
+    /// Priorities of its requests, the highest first.
+    pub(super) fn priorities(&self) -> Vec<i32> {
+        let priorities: BTreeSet<_> = self.outcomes.iter().map(|outcome| outcome.priority).collect();
+        priorities.into_iter().rev().collect()
     }
 
     fn figures(&self, objective: Objective, counts: impl Fn(&Outcome) -> bool) -> PickerFigures {

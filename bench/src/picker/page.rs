@@ -38,6 +38,16 @@ pub(super) struct Row {
     pub(super) picker: &'static str,
     pub(super) whole: PickerFigures,
     pub(super) steps: Vec<Step>,
+    /// Where requests have several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) priorities: Vec<PrioritySteps>,
+}
+
+/// One picker's requests of one priority.
+#[derive(Debug, Serialize)]
+pub(super) struct PrioritySteps {
+    pub(super) priority: i32,
+    pub(super) steps: Vec<Step>,
 }
 
 /// Figures at one load.
@@ -49,9 +59,21 @@ pub(super) struct Step {
 
 impl Row {
     pub(super) fn new(kind: PickerKind, run: &Run, result: &RunResult, objective: Objective) -> Self {
-        let stages = (run.first_stage..run.loads.len())
-            .map(|stage| Step { load: run.loads[stage], figures: result.stage(stage, objective) });
-        Self { picker: kind.title(), whole: result.whole(run, objective), steps: stages.collect() }
+        let steps = |figures: &dyn Fn(usize) -> PickerFigures| {
+            let stages = run.first_stage..run.loads.len();
+            stages.map(|stage| Step { load: run.loads[stage], figures: figures(stage) }).collect()
+        };
+        let priorities = result.priorities();
+        let of = |priority: &i32| PrioritySteps {
+            priority: *priority,
+            steps: steps(&|stage| result.of_priority(*priority, stage, objective)),
+        };
+        Self {
+            picker: kind.title(),
+            whole: result.whole(run, objective),
+            steps: steps(&|stage| result.stage(stage, objective)),
+            priorities: if priorities.len() > 1 { priorities.iter().map(of).collect() } else { Vec::new() },
+        }
     }
 }
 
@@ -98,6 +120,10 @@ impl Section {
             page.push_str(&self.by_load("TTFT mean, s", &loads, |figures| figures.ttft_mean));
             page.push_str(&self.by_load("TTFT p90, s", &loads, |figures| figures.ttft_p90));
         }
+        if self.rows.iter().any(|row| !row.priorities.is_empty()) {
+            page.push_str(&self.by_priority("TTFT p50, s (not served)", &loads, |figures| figures.ttft_p50));
+            page.push_str(&self.by_priority("TTFT p99, s (not served)", &loads, |figures| figures.ttft_p99));
+        }
         // A run of many loads has one table; runs of one load each have theirs.
         if self.rows.iter().any(|row| row.steps.len() > 1) {
             page.push_str(&table("all loads", self.rows.iter().map(|row| (row.picker, &row.whole))));
@@ -119,6 +145,25 @@ impl Section {
             let cells: String = points.iter().map(|(_, figure)| format!(" {} |", seconds(*figure))).collect();
             // Writing to a string cannot fail.
             let _ = writeln!(table, "| {picker} |{cells}");
+        }
+        table
+    }
+
+    /// One figure, pickers and priorities by loads, with the share of requests that were not served.
+    fn by_priority(&self, heading: &str, loads: &[f64], figure: fn(&PickerFigures) -> f64) -> String {
+        let mut table = format!("\n| {heading}, by {} | priority |", self.unit);
+        table.extend(loads.iter().map(|load| format!(" {load} |")));
+        table.push_str(&format!("\n|---|---{}|\n", "|---".repeat(loads.len())));
+        for row in &self.rows {
+            for PrioritySteps { priority, steps } in &row.priorities {
+                let cell = |step: &Step| {
+                    let failed = step.figures.failed as f64 / step.figures.requests.max(1) as f64;
+                    format!(" {} ({:.0} %) |", seconds(figure(&step.figures)), failed * 100.0)
+                };
+                let cells: String = steps.iter().map(cell).collect();
+                // Writing to a string cannot fail.
+                let _ = writeln!(table, "| {} | {priority} |{cells}", row.picker);
+            }
         }
         table
     }
@@ -145,8 +190,24 @@ impl Section {
 
     /// TTFT over load: the mean, which every slow request counts in.
     fn curve(&self) -> Curve {
-        let lines = self.points(|figures| figures.ttft_mean).into_iter().map(|(title, points)| Line { title, points });
+        if self.rows.iter().any(|row| !row.priorities.is_empty()) {
+            return self.curve_by_priority();
+        }
+        let lines = self.points(|figures| figures.ttft_mean).into_iter();
+        let lines = lines.map(|(title, points)| Line { title: title.to_owned(), points });
         Curve { title: format!("{}: TTFT mean, s", self.title), unit: self.unit, lines: lines.collect() }
+    }
+
+    /// The p99 of each priority, while the load rises.
+    fn curve_by_priority(&self) -> Curve {
+        let line = |row: &Row, of: &PrioritySteps| {
+            let most = of.steps.iter().map(|step| step.load).fold(0.0, f64::max);
+            let rising = of.steps.iter().position(|step| step.load >= most).map_or(0, |last| last + 1);
+            let points = of.steps[..rising].iter().map(|step| (step.load, step.figures.ttft_p99)).collect();
+            Line { title: format!("{}, priority {}", row.picker, of.priority), points }
+        };
+        let lines = self.rows.iter().flat_map(|row| row.priorities.iter().map(move |of| line(row, of)));
+        Curve { title: format!("{}: TTFT p99, s", self.title), unit: self.unit, lines: lines.collect() }
     }
 }
 

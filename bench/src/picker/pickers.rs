@@ -5,6 +5,7 @@ mod block_tokens;
 mod llm_d;
 mod omniscient;
 mod pailou;
+mod waiting;
 
 use clap::ValueEnum;
 use pailou_snapshot::RoutingStrategy;
@@ -26,10 +27,18 @@ pub(crate) enum PickerKind {
     Estimate,
     /// The same, with the objective of the run in every request.
     EstimateWithObjective,
-    /// Four gateways of Pailou, each of which knows the requests that it was sent itself.
+    /// The same, where requests wait in the gateway while the pool is saturated.
+    EstimateWithQueue,
+    /// Two gateways of Pailou, each of which knows the requests that it was sent itself.
+    EstimateOfTwo,
+    /// Four of them.
     EstimateOfFour,
     /// Pailou with engines' events.
     Exact,
+    /// Two gateways of Pailou, each of which follows engines' events.
+    ExactOfTwo,
+    /// Four of them.
+    ExactOfFour,
     /// llm-d's scorers with its estimate.
     LlmDEstimate,
     /// llm-d's scorers with engines' events.
@@ -48,19 +57,23 @@ impl PickerKind {
             Self::Load => "pailou, load",
             Self::Estimate => "pailou, estimate",
             Self::EstimateWithObjective => "pailou, estimate, objective",
+            Self::EstimateWithQueue => "pailou, estimate, queue",
+            Self::EstimateOfTwo => "pailou, estimate, 2 gateways",
             Self::EstimateOfFour => "pailou, estimate, 4 gateways",
             Self::Exact => "pailou, exact",
+            Self::ExactOfTwo => "pailou, exact, 2 gateways",
+            Self::ExactOfFour => "pailou, exact, 4 gateways",
             Self::LlmDEstimate => "llm-d, estimate + no-hit-lru",
             Self::LlmDExact => "llm-d, exact + no-hit-lru",
             Self::Omniscient => "omniscient",
         }
     }
 
-    /// The picker, at the start of a run with this objective.
+    /// The picker, at the start of a run with this objective and reserve of queues, in percent.
     ///
     /// # Errors
     /// When there is no runtime for our picker.
-    pub(super) fn start(self, objective: Objective, seed: u64) -> std::io::Result<Box<dyn EndpointPicker>> {
+    pub(super) fn start(self, objective: Objective, queue_reserve: u8, seed: u64) -> std::io::Result<Box<dyn EndpointPicker>> {
         let random = fastrand::Rng::with_seed(seed);
         Ok(match self {
             Self::Random => Box::new(blind::Blind::new(blind::Rule::Random, random)),
@@ -74,8 +87,12 @@ impl PickerKind {
                     pailou_picker::Objective { first_token: seconds(objective.ttft), further_token: seconds(objective.tpot) };
                 Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, 1, seed)?.with_objective(wanted))
             }
+            Self::EstimateWithQueue => Box::new(pailou::Pailou::queueing(queue_reserve, seed)?),
+            Self::EstimateOfTwo => Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, 2, seed)?),
             Self::EstimateOfFour => Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, 4, seed)?),
-            Self::Exact => Box::new(pailou::Pailou::exact(seed)?),
+            Self::Exact => Box::new(pailou::Pailou::exact(1, seed)?),
+            Self::ExactOfTwo => Box::new(pailou::Pailou::exact(2, seed)?),
+            Self::ExactOfFour => Box::new(pailou::Pailou::exact(4, seed)?),
             Self::LlmDEstimate => Box::new(llm_d::LlmD::new(llm_d::Source::Estimate, random)),
             Self::LlmDExact => Box::new(llm_d::LlmD::new(llm_d::Source::Events, random)),
             Self::Omniscient => Box::new(omniscient::Omniscient::new(random)),

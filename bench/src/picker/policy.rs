@@ -19,6 +19,7 @@ pub(super) struct PickCall<'a> {
     pub(super) adapter: Option<u16>,
     /// The most tokens that the request allows, where it says so.
     pub(super) max_tokens: Option<u32>,
+    pub(super) priority: i32,
     /// The tokens that will come: for the omniscient alone.
     pub(super) output: u32,
 }
@@ -28,11 +29,21 @@ pub(super) type ReplicaId = usize;
 
 /// Places requests. Time is that of the simulation.
 pub(super) trait EndpointPicker {
-    /// A replica; `None` if there is none.
+    /// A replica; `None` if there is none, or the request waits.
     fn pick(&mut self, call: &PickCall<'_>, replicas: &[Replica], now: Duration) -> Option<ReplicaId>;
 
     /// Another replica for a request that this one did not take.
     fn fail_over(&mut self, call: &PickCall<'_>, from: ReplicaId, replicas: &[Replica], now: Duration) -> Option<ReplicaId>;
+
+    /// Whether a request waits in the picker, which picks for it later.
+    fn is_waiting(&self, _id: usize) -> bool {
+        false
+    }
+
+    /// Requests whose wait has ended: with a replica, or in vain.
+    fn take_dispatched(&mut self, _now: Duration) -> Vec<(usize, Option<ReplicaId>)> {
+        Vec::new()
+    }
 
     /// The client gets the first token.
     fn first_token(&mut self, _id: usize, _now: Duration) {}

@@ -118,6 +118,9 @@ impl<'a> Simulation<'a> {
         {
             self.now = at;
             self.handle(event);
+            for (id, picked) in self.picker.take_dispatched(at) {
+                self.send(id, picked);
+            }
         }
         let held = self.replicas.iter().map(|replica| replica.kv().used()).sum();
         let outcomes = self.progress.into_iter().map(|progress| progress.outcome).collect();
@@ -151,7 +154,9 @@ impl<'a> Simulation<'a> {
         progress.blocks = prompt::blocks(segments, spec.adapter, BLOCK_TOKENS).into();
         progress.outcome.started = self.now;
         let picked = self.picker.pick(&call(id, spec, &progress.blocks), &self.replicas, self.now);
-        self.send(id, picked);
+        if picked.is_some() || !self.picker.is_waiting(id) {
+            self.send(id, picked);
+        }
     }
 
     fn send(&mut self, id: usize, picked: Option<ReplicaId>) {
@@ -331,8 +336,13 @@ impl<'a> Simulation<'a> {
 
 impl Progress {
     fn new(spec: &RequestSpec) -> Self {
-        let outcome =
-            Outcome { stage: spec.stage, prompt: prompt::tokens(&spec.prompt), output: spec.output.tokens, ..Outcome::default() };
+        let outcome = Outcome {
+            stage: spec.stage,
+            priority: spec.priority,
+            prompt: prompt::tokens(&spec.prompt),
+            output: spec.output.tokens,
+            ..Outcome::default()
+        };
         Self { blocks: Rc::default(), attempts: 0, outcome }
     }
 }
@@ -345,6 +355,7 @@ fn call<'a>(id: usize, spec: &'a RequestSpec, blocks: &'a Rc<[u64]>) -> PickCall
         prompt_tokens: prompt::tokens(&spec.prompt),
         adapter: spec.adapter,
         max_tokens: spec.max_tokens,
+        priority: spec.priority,
         output: spec.output.tokens,
     }
 }

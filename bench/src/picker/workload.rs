@@ -2,6 +2,7 @@
 
 mod conversation;
 mod ladder;
+mod saturation;
 mod shapes;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -26,6 +27,8 @@ pub(crate) enum PickerWorkload {
     Bursts,
     /// Replicas that die, start again and join.
     Churn,
+    /// Three priorities at up to twice the cluster's capacity.
+    Saturation,
 }
 
 /// All runs of a workload.
@@ -61,6 +64,7 @@ pub(super) struct RequestSpec {
     pub(super) output: Segment,
     pub(super) adapter: Option<u16>,
     pub(super) max_tokens: Option<u32>,
+    pub(super) priority: i32,
 }
 
 /// When a request comes.
@@ -117,6 +121,7 @@ impl PickerWorkload {
             Self::Agents => ("Agents in many turns", "sessions/s", shapes::agents(scale)),
             Self::Lora => ("LoRA adapters", "requests/s", shapes::lora(scale)),
             Self::Bursts => ("Bursts of a new prefix", "requests in a burst", shapes::bursts(scale)),
+            Self::Saturation => ("Three priorities", "× capacity", saturation::runs(scale, capacity)?),
             Self::Churn => ("Replicas that die, start again and join", "requests/s", shapes::churn(scale)),
         };
         Ok(Some(Scenario { title, unit, replicas, runs }))
@@ -131,6 +136,7 @@ impl PickerWorkload {
             Self::Lora => "lora",
             Self::Bursts => "bursts",
             Self::Churn => "churn",
+            Self::Saturation => "saturation",
         }
     }
 }

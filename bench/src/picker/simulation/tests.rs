@@ -11,7 +11,7 @@ use crate::picker::{
 const SCALE: WorkloadScale = WorkloadScale { seed: 3, replicas: 3, share: 0.002, ladder_output: 40 };
 
 fn finish(run: &Run, kind: PickerKind, model: &EngineModel, seed: u64) -> RunResult {
-    Simulation::new(run, model, SCALE.replicas, kind.start(Objective { ttft: 1.0, tpot: 1.0 }, seed).unwrap(), seed).finish()
+    Simulation::new(run, model, SCALE.replicas, kind.start(Objective { ttft: 1.0, tpot: 1.0 }, 25, seed).unwrap(), seed).finish()
 }
 
 fn runs(workload: PickerWorkload) -> Vec<Run> {
@@ -26,6 +26,7 @@ fn request(at: u64, prompt: &[(u64, u32)], output: Segment) -> RequestSpec {
         output,
         adapter: None,
         max_tokens: None,
+        priority: 0,
     }
 }
 
@@ -118,4 +119,19 @@ fn computing_again_is_told_from_what_another_replica_has() {
     assert_eq!(figures, [(0, 0, 0), (0, 144, 160), (0, 144, 160)]);
     let outcomes = finish(&run, PickerKind::Estimate, &EngineModel::default(), 1).outcomes;
     assert_eq!(outcomes.iter().map(|outcome| (outcome.hit, outcome.twice)).collect::<Vec<_>>(), [(0, 0), (144, 0), (144, 0)]);
+}
+
+#[test]
+fn a_queue_serves_the_highest_priority_first_and_the_lowest_when_there_is_room() {
+    let model = EngineModel { kv_blocks: 1_500, ..EngineModel::default() };
+    let tail = |id: u64| Segment { id: 10_000 + id, tokens: 100 };
+    let urgent = |id: u64| if id.is_multiple_of(10) { 1 } else { -1 };
+    let request = |id: u64| RequestSpec { priority: urgent(id), ..request(id * 10, &[(1_000 + id, 2_000)], tail(id)) };
+    let run = Run { requests: (0..400).map(request).collect(), ..Run::default() };
+    let result = finish(&run, PickerKind::EstimateWithQueue, &model, 1);
+    assert!(result.outcomes.iter().all(|outcome| !outcome.failed), "all are served in the end");
+    let objective = Objective { ttft: 1.0, tpot: 1.0 };
+    let ttft = |priority| result.of_priority(priority, 0, objective).ttft_p99;
+    assert!(ttft(1) * 4.0 < ttft(-1), "{} {}", ttft(1), ttft(-1));
+    assert_eq!(result.priorities(), [1, -1]);
 }

@@ -58,6 +58,7 @@ fn run(lines: &[Line], stretch: f64, load: f64) -> Run {
             output: source.fresh(line.output_length.max(1)),
             adapter: None,
             max_tokens: None,
+            priority: 0,
         }
     };
     let requests: Vec<_> = lines.iter().map(request).filter(|request| !request.prompt.is_empty()).collect();

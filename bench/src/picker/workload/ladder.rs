@@ -50,6 +50,7 @@ pub(super) fn run(scale: &WorkloadScale) -> Run {
                 output: source.fresh(scale.ladder_output),
                 adapter: None,
                 max_tokens: Some(scale.ladder_output),
+                priority: 0,
             });
         }
     }

@@ -22,7 +22,15 @@ fn sessions(scale: &WorkloadScale, rate: f64, load: f64) -> Run {
         for _ in 0..12 {
             let tokens = source.random.u32(100..400);
             let output = source.fresh(tokens);
-            requests.push(RequestSpec { start, stage: 0, prompt: prompt.clone(), output, adapter: None, max_tokens: None });
+            requests.push(RequestSpec {
+                start,
+                stage: 0,
+                prompt: prompt.clone(),
+                output,
+                adapter: None,
+                max_tokens: None,
+                priority: 0,
+            });
             let result = source.random.u32(200..2_000);
             prompt.extend([output, source.fresh(result)]);
             start = RequestStart::After(requests.len() - 1, Duration::from_secs_f64(source.exponential(3.0)));
@@ -45,6 +53,7 @@ pub(super) fn lora(scale: &WorkloadScale) -> Vec<Run> {
                 output: source.fresh(200),
                 adapter: Some(adapter),
                 max_tokens: Some(200),
+                priority: 0,
             }
         };
         let requests: Vec<_> = (0..(5_000.0 * scale.share) as usize).map(|_| request()).collect();
@@ -72,7 +81,7 @@ pub(super) fn bursts(scale: &WorkloadScale) -> Vec<Run> {
         let mut requests = Vec::new();
         let mut push = |at: f64, prompt: Vec<Segment>, output: Segment| {
             let start = RequestStart::At(Duration::from_secs_f64(at));
-            requests.push(RequestSpec { start, stage: 0, prompt, output, adapter: None, max_tokens: None });
+            requests.push(RequestSpec { start, stage: 0, prompt, output, adapter: None, max_tokens: None, priority: 0 });
         };
         while source.now < seconds {
             let at = source.arrival(12.0 * scale.replicas as f64 / 8.0).as_secs_f64();
@@ -105,7 +114,15 @@ pub(super) fn churn(scale: &WorkloadScale) -> Vec<Run> {
             }
             let prompt = vec![Segment { id: source.random.u64(..100), tokens: 4_000 }, source.fresh(500)];
             let output = source.fresh(200);
-            requests.push(RequestSpec { start: RequestStart::At(at), stage: 0, prompt, output, adapter: None, max_tokens: None });
+            requests.push(RequestSpec {
+                start: RequestStart::At(at),
+                stage: 0,
+                prompt,
+                output,
+                adapter: None,
+                max_tokens: None,
+                priority: 0,
+            });
         }
         Run { loads: vec![rate], requests: requests.into(), changes: changes(scale.replicas, seconds), ..Run::default() }
     };
