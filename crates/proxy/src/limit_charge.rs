@@ -10,6 +10,7 @@ use pailou_limits::{
     Charge, Cost, Counters, Descriptor, ExpectedCost, LimitRule, LlmCost, LlmCostFailure, LlmCosts, MetadataKey, ModelCall, Rate,
     Reservation, TokenCount, Tokens, Window,
 };
+use pailou_store::Undecided;
 use serde_json::Value;
 
 use charging::Charging;
@@ -20,7 +21,7 @@ use crate::{
     possible_backends::PossibleBackends,
     request_record::RequestRecord,
     response_cost::{ComputedCost, HeldCharge, ResponseCost, UnknownCost},
-    shared_limits::{self, StoreBudget},
+    shared_limits::StoreBudget,
     token_charges::TokenCharges,
 };
 
@@ -61,6 +62,17 @@ pub(crate) struct Charges {
     made: Vec<(u64, Charge)>,
 }
 
+/// Limit whose store has to be waited for, on a request's way through its limits. The store has been asked: to ask once more would claim room twice.
+pub(crate) struct Halt {
+    /// Its place among the limits.
+    place: usize,
+    undecided: Undecided,
+    /// Reservations that were there before the first limit.
+    held_before: usize,
+    /// Limits before it without room that refuse nothing.
+    shadowed: u64,
+}
+
 /// Reason why a request was not charged. All that it was charged before has gone back.
 #[derive(Debug)]
 pub(crate) enum NoCharge<'r> {
@@ -80,35 +92,33 @@ pub(crate) struct BackendCharge {
 
 impl Charges {
     /// Charges a request to every limit that is for it, and holds room for its response. `target` is the identity of the targets that share
-    /// a counter, where not all of the policy's do. `note` gets what each limit has left.
+    /// a counter, where not all of the policy's do. `note` gets what each limit has left. `halt` is where [`Self::charge_now`] has ended, of
+    /// the same limits.
     ///
     /// # Errors
     /// A limit has no room, or cannot be counted.
     pub(crate) async fn charge<'r>(
         &mut self,
         request: &ChargedRequest<'_>,
-        selected: Vec<(&'r LimitRule, Descriptor)>,
+        (selected, halt): (Vec<(&'r LimitRule, Descriptor)>, Option<Halt>),
         target: impl Fn() -> u64,
         mut note: impl FnMut(&'r LimitRule, Rate),
     ) -> Result<(), NoCharge<'r>> {
-        let mut charging = Charging::begin(self, request, selected.len());
-        for (rule, descriptor) in selected {
-            let Some((charge, expected)) = charging.prepare(rule, descriptor, &target)? else { continue };
-            let admission = match request.context.shared_limits.admit_now(charging.now, &charge) {
-                Ok(admission) => admission,
-                Err(undecided) => {
-                    // Boxed: most charges wait for no store, and would carry the room it needs.
-                    let waiting = shared_limits::wait(request.context, charging.now, &charge, undecided, request.store_budget);
-                    Box::pin(waiting).await.map_err(|error| charging.fail(error))?
-                }
-            };
-            note(rule, charging.take(rule, charge, expected, admission)?);
+        let mut charging = Charging::begin(self, request, selected, target);
+        let mut waiting = match halt {
+            Some(halt) => charging.resume(halt)?,
+            None => charging.advance(&mut note)?,
+        };
+        while let Some(limit) = waiting {
+            // Boxed: most charges wait for no store, and would carry the room it needs.
+            let (rule, rate) = Box::pin(charging.wait(limit)).await?;
+            note(rule, rate);
+            waiting = charging.advance(&mut note)?;
         }
-        charging.finish();
         Ok(())
     }
 
-    /// The same, if no store has to be waited for. Gives back whether the request was charged; if not, nothing is.
+    /// The same as far as no store has to be waited for. Gives back where it ended, if one has to: the charges so far stay.
     ///
     /// # Errors
     /// The same.
@@ -118,28 +128,14 @@ impl Charges {
         selected: Vec<(&'r LimitRule, Descriptor)>,
         target: impl Fn() -> u64,
         mut note: impl FnMut(&'r LimitRule, Rate),
-    ) -> Result<bool, NoCharge<'r>> {
-        let mut charging = Charging::begin(self, request, selected.len());
-        for (rule, descriptor) in selected {
-            let Some((charge, expected)) = charging.prepare(rule, descriptor, &target)? else { continue };
-            let Ok(admission) = request.context.shared_limits.admit_now(charging.now, &charge) else {
-                charging.undo();
-                return Ok(false);
-            };
-            note(rule, charging.take(rule, charge, expected, admission)?);
-        }
-        charging.finish();
-        Ok(true)
+    ) -> Result<Option<Halt>, NoCharge<'r>> {
+        let mut charging = Charging::begin(self, request, selected, target);
+        Ok(charging.advance(&mut note)?.map(|waiting| charging.halt(waiting)))
     }
 
     /// Takes back what the request was charged.
     pub(crate) fn refund(&mut self, counters: &Counters) {
-        self.refund_from(0, counters);
-    }
-
-    /// Takes back what the request was charged after the first so many charges.
-    fn refund_from(&mut self, made: usize, counters: &Counters) {
-        self.made.drain(made..).for_each(|(begin, charge)| counters.refund(begin, &charge));
+        self.made.drain(..).for_each(|(begin, charge)| counters.refund(begin, &charge));
     }
 }
 

@@ -78,6 +78,22 @@ async fn three_gateways_on_one_store_admit_what_one_would() {
     }
 }
 
+/// Of 8 requests a batch is 1, unless more are waited for: a request that counted twice would be granted 2.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_waits_for_the_store_claims_no_more_than_it_needs() {
+    let Some(mut server) = Server::start(&[]) else { return };
+    let engine = instant("engine", "m").await;
+    let setup = Setup::with(limited(&engine, 8)).args(["--rate-limit-redis-url", &server.address()]).args(TIMEOUT);
+    let gateway = setup.serve().await;
+    until_metric(&gateway, "pailou_rate_limit_store_up", 1.0).await;
+    assert_eq!(status(&gateway).await, 200);
+    let keys = server.command("KEYS pailou:limit:*");
+    let key = keys.split_whitespace().find(|word| word.starts_with("pailou:limit:")).unwrap_or_else(|| panic!("{keys}"));
+    let parts = server.command(&format!("HVALS {key}"));
+    let granted: Vec<_> = parts.split_whitespace().filter_map(|word| word.split_once(':')).map(|(_, granted)| granted).collect();
+    assert_eq!(granted, ["1"], "{parts}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_envoy_gateway_configuration_names_the_store_and_a_closed_one_refuses() {
     let Some(mut server) = Server::start(&[]) else { return };

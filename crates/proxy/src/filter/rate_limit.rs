@@ -20,7 +20,7 @@ use crate::{
     cluster::ClusterState,
     context::Context,
     error::{Audience, Error, Flag},
-    limit_charge::{BackendCharge, ChargedRequest, Charges, NoCharge},
+    limit_charge::{BackendCharge, ChargedRequest, Charges, Halt, NoCharge},
     possible_backends::PossibleBackends,
     request_head::Head,
     request_input::{ReadBody, RequestInput},
@@ -35,6 +35,8 @@ pub(super) struct LimitState {
     pub(super) tightest: Option<Tightest>,
     /// Charges of the request, by the process's own limits too.
     pub(super) charges: Charges,
+    /// Limit that has to be waited for, of the filter that comes next.
+    pub(super) halt: Option<Halt>,
     /// Changes that a rate limit service makes to the response.
     pub(super) mutations: Vec<HeaderMutation>,
 }
@@ -75,7 +77,9 @@ pub(super) async fn request(
         return Ok(input);
     }
     let request = charged_request(stage, &input, identity);
+    let halt = state.halt.take();
     if !filter.is_local
+        && halt.is_none()
         && let Some(service) = context.limit_service.current()
     {
         let questions = facts.with(|facts| rate_limit_service::questions(selected, facts, stage, &head.host));
@@ -84,13 +88,13 @@ pub(super) async fn request(
         return Ok(input);
     }
     let mut least = LeastRate::new(filter, stage);
-    let charged = state.charges.charge(&request, selected, || target(stage), |rule, rate| least.note(rule, rate)).await;
+    let charged = state.charges.charge(&request, (selected, halt), || target(stage), |rule, rate| least.note(rule, rate)).await;
     least.finish(charged, &mut state.tightest)?;
     Ok(input)
 }
 
-/// The same, if nothing has to be waited for: no body, no service, and no store. Gives back whether the request was charged; if not, nothing
-/// is.
+/// The same, if nothing has to be waited for: no body, no service, and no store. Gives back whether the request was charged; if not, `state` has
+/// the limit where [`request`] goes on.
 ///
 /// # Errors
 /// The same.
@@ -119,11 +123,10 @@ pub(super) fn request_now(
     let request = charged_request(stage, input, identity);
     let mut least = LeastRate::new(filter, stage);
     let charged = state.charges.charge_now(&request, selected, || target(stage), |rule, rate| least.note(rule, rate));
-    if matches!(charged, Ok(false)) {
-        return Ok(false);
-    }
-    least.finish(charged.map(drop), &mut state.tightest)?;
-    Ok(true)
+    let (charged, halt) = charged.map_or_else(|error| (Err(error), None), |halt| (Ok(()), halt));
+    state.halt = halt;
+    least.finish(charged, &mut state.tightest)?;
+    Ok(state.halt.is_none())
 }
 
 fn known_body<'a>(filter: &RateLimitFilter, stage: &Stage<'a>, input: &'a RequestInput) -> Body<'a> {
@@ -222,7 +225,7 @@ pub(crate) async fn charge_backend(
     let backends = backend.map_or(PossibleBackends::Unknown, PossibleBackends::Chosen);
     let charged = ChargedRequest { context, scan, metadata: &metadata, costs, backends, store_budget };
     let target = || limit_target::id(route, listener);
-    charges.charge(&charged, selected, target, |_, _| {}).await.map_err(NoCharge::into_error)?;
+    charges.charge(&charged, (selected, None), target, |_, _| {}).await.map_err(NoCharge::into_error)?;
     Ok(BackendCharge::new(charges, Arc::clone(context)))
 }
 

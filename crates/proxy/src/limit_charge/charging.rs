@@ -1,43 +1,98 @@
 //! Charges of one request, one limit after the other.
 
-use pailou_limits::{Admission, Charge, Descriptor, LimitRule, Rate, Reach};
+use std::vec;
 
-use super::{ChargedRequest, Charges, ExpectedResponse, NoCharge};
-use crate::{error::Error, wall_clock::unix_seconds};
+use pailou_limits::{Admission, Charge, Descriptor, LimitRule, Rate, Reach};
+use pailou_store::Undecided;
+
+use super::{ChargedRequest, Charges, ExpectedResponse, Halt, NoCharge};
+use crate::{error::Error, shared_limits, wall_clock::unix_seconds};
 
 /// A request on its way through limits.
-pub(super) struct Charging<'c, 'q> {
+pub(super) struct Charging<'c, 'q, 'r, T> {
     charges: &'c mut Charges,
     request: &'q ChargedRequest<'q>,
+    /// Limits that follow, with the request's values.
+    rest: vec::IntoIter<(&'r LimitRule, Descriptor)>,
+    /// All limits, with those that are done.
+    all: usize,
     /// Seconds since 1970.
-    pub(super) now: u64,
+    now: u64,
     /// Tokens of the prompt, estimated.
     prompt: u64,
-    /// Reservations and charges that were there before.
+    /// Reservations that were there before.
     held_before: usize,
-    made_before: usize,
     /// Limits without room that refuse nothing.
     shadowed: u64,
-    /// Identity of the target, once a rule has asked for it.
-    target: Option<u64>,
+    /// The identity of the targets that share a counter, and what it is, once a rule has asked for it.
+    target: (T, Option<u64>),
 }
 
-impl<'c, 'q> Charging<'c, 'q> {
-    pub(super) fn begin(charges: &'c mut Charges, request: &'q ChargedRequest<'q>, rules: usize) -> Self {
-        charges.made.reserve(rules);
-        let (held_before, made_before) = (charges.tokens.held(), charges.made.len());
+/// Limit that a store has a say in, and that the request waits for.
+pub(super) struct Waiting<'r> {
+    rule: &'r LimitRule,
+    charge: Charge,
+    expected: Option<ExpectedResponse>,
+    undecided: Undecided,
+}
+
+impl<'c, 'q, 'r, T: Fn() -> u64> Charging<'c, 'q, 'r, T> {
+    pub(super) fn begin(
+        charges: &'c mut Charges,
+        request: &'q ChargedRequest<'q>,
+        selected: Vec<(&'r LimitRule, Descriptor)>,
+        target: T,
+    ) -> Self {
+        charges.made.reserve(selected.len());
+        let (held_before, all) = (charges.tokens.held(), selected.len());
         let (now, prompt) = (unix_seconds(), request.prompt_tokens());
-        Self { charges, request, now, prompt, held_before, made_before, shadowed: 0, target: None }
+        Self { charges, request, rest: selected.into_iter(), all, now, prompt, held_before, shadowed: 0, target: (target, None) }
+    }
+
+    /// Charges the limits that follow, up to the first that a store has a say in.
+    pub(super) fn advance(&mut self, note: &mut impl FnMut(&'r LimitRule, Rate)) -> Result<Option<Waiting<'r>>, NoCharge<'r>> {
+        while let Some((rule, descriptor)) = self.rest.next() {
+            let Some((charge, expected)) = self.prepare(rule, descriptor)? else { continue };
+            match self.request.context.shared_limits.admit_now(self.now, &charge) {
+                Ok(admission) => note(rule, self.take(rule, charge, expected, admission)?),
+                Err(undecided) => return Ok(Some(Waiting { rule, charge, expected, undecided })),
+            }
+        }
+        self.count_shadowed();
+        self.charges.tokens.cover();
+        Ok(None)
+    }
+
+    /// Charges the limit whose store has a say, once that has answered.
+    pub(super) async fn wait(&mut self, waiting: Waiting<'r>) -> Result<(&'r LimitRule, Rate), NoCharge<'r>> {
+        let Waiting { rule, charge, expected, undecided } = waiting;
+        let admission = shared_limits::wait(self.request.context, self.now, &charge, undecided, self.request.store_budget).await;
+        let admission = admission.map_err(|error| self.fail(error))?;
+        Ok((rule, self.take(rule, charge, expected, admission)?))
+    }
+
+    /// Ends here. The charges that were made stay, and another goes on by [`Self::resume`].
+    pub(super) fn halt(self, waiting: Waiting<'r>) -> Halt {
+        let Self { held_before, shadowed, .. } = self;
+        Halt { place: self.all - self.rest.len() - 1, undecided: waiting.undecided, held_before, shadowed }
+    }
+
+    /// Goes on where another, of the same limits, has ended: its charges are made.
+    pub(super) fn resume(&mut self, halt: Halt) -> Result<Option<Waiting<'r>>, NoCharge<'r>> {
+        (self.held_before, self.shadowed) = (halt.held_before, halt.shadowed);
+        let Some((rule, descriptor)) = self.rest.nth(halt.place) else { return Ok(None) };
+        let prepared = self.prepare(rule, descriptor)?;
+        Ok(prepared.map(|(charge, expected)| Waiting { rule, charge, expected, undecided: halt.undecided }))
     }
 
     /// The charge by a rule, and the response to expect; `None` where it cannot be counted by a limit that refuses nothing.
-    pub(super) fn prepare<'r>(
+    fn prepare(
         &mut self,
         rule: &'r LimitRule,
         descriptor: Descriptor,
-        target: impl Fn() -> u64,
     ) -> Result<Option<(Charge, Option<ExpectedResponse>)>, NoCharge<'r>> {
-        let target = if rule.reach == Reach::Policy { 0 } else { *self.target.get_or_insert_with(target) };
+        let (target, known) = &mut self.target;
+        let target = if rule.reach == Reach::Policy { 0 } else { *known.get_or_insert_with(target) };
         let mut charge = self.request.charge(rule, descriptor, target);
         let Some(cost) = &rule.response_cost else { return Ok(Some((charge, None))) };
         match self.request.expect(rule, cost, self.prompt, &mut charge) {
@@ -48,7 +103,7 @@ impl<'c, 'q> Charging<'c, 'q> {
     }
 
     /// Notes the outcome of a charge. Gives back what is left.
-    pub(super) fn take<'r>(
+    fn take(
         &mut self,
         rule: &'r LimitRule,
         charge: Charge,
@@ -73,7 +128,7 @@ impl<'c, 'q> Charging<'c, 'q> {
         Ok(rate)
     }
 
-    pub(super) fn fail<'r>(&mut self, error: Error) -> NoCharge<'r> {
+    fn fail(&mut self, error: Error) -> NoCharge<'r> {
         self.refuse();
         NoCharge::Uncounted(error)
     }
@@ -83,17 +138,6 @@ impl<'c, 'q> Charging<'c, 'q> {
         self.count_shadowed();
         self.charges.tokens.truncate(self.held_before);
         self.charges.refund(&self.request.context.limits);
-    }
-
-    /// Takes back what these limits have charged, as if they had not been asked.
-    pub(super) fn undo(self) {
-        self.charges.tokens.truncate(self.held_before);
-        self.charges.refund_from(self.made_before, &self.request.context.limits);
-    }
-
-    pub(super) fn finish(self) {
-        self.count_shadowed();
-        self.charges.tokens.cover();
     }
 
     fn count_shadowed(&self) {

@@ -14,8 +14,8 @@ async fn a_request_that_waits_for_the_store_is_charged_once_by_every_limit() {
     // The system takes the connection, and nobody says a word on it.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let store = LimitStore::parse(&format!("redis://{}", silent.local_addr().unwrap())).unwrap();
-    let limit = "{local: {rules: [{limit: {requests: 7, unit: Year}}]}, global: {rules: [{limit: {requests: 9, unit: Year}}, {limit: \
-                 {requests: 8, unit: Month}}]}}";
+    let limit = "{local: {rules: [{limit: {requests: 7, unit: Year}}]}, global: {rules: [{limit: {requests: 6, unit: Year}, shadowMode: \
+                 true}, {limit: {requests: 9, unit: Year}}, {limit: {requests: 8, unit: Month}}]}}";
     let mut engine = Engine::start().await;
     let objects = [route(TO_ENGINE), backend("engine", engine.address, ""), policy(limit)].concat();
     let mut gateway = Gateway::serve(&objects);
@@ -26,7 +26,8 @@ async fn a_request_that_waits_for_the_store_is_charged_once_by_every_limit() {
     assert_eq!(status(&answer), "200", "{answer}");
     let mut spent: Vec<_> = gateway.proxy.limits(&CounterQuery::default()).iter().map(|it| (it.limit, it.spent)).collect();
     spent.sort_unstable();
-    assert_eq!(spent, [(7, 1), (8, 1), (9, 1)]);
+    // The shadow's limit waits for nothing, and is charged before the others are waited for.
+    assert_eq!(spent, [(6, 1), (7, 1), (8, 1), (9, 1)]);
     let bypassed = gateway.metric("pailou_rate_limit_store_bypassed{process=\"pailou\"}");
     assert!(bypassed > 0.0, "the store had a say");
 }
