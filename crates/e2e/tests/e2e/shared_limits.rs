@@ -81,7 +81,7 @@ async fn three_gateways_on_one_store_admit_what_one_would() {
 /// Of 8 requests a batch is 1, unless more are waited for: a request that counted twice would be granted 2.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_waits_for_the_store_claims_no_more_than_it_needs() {
-    let Some(mut server) = Server::start(&[]) else { return };
+    let Some(server) = Server::start(&[]) else { return };
     let engine = instant("engine", "m").await;
     let setup = Setup::with(limited(&engine, 8)).args(["--rate-limit-redis-url", &server.address()]).args(TIMEOUT);
     let gateway = setup.serve().await;
