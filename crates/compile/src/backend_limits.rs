@@ -23,5 +23,7 @@ pub(crate) fn read(index: &Index<'_>, kind: &str, meta: &Meta) -> Result<Option<
     limit_backend::read(index).map_err(in_spec)?;
     // No policy has such a name.
     let origin = Name::new(&meta.namespace, &format!("{kind}/{}", meta.name));
-    Ok(Some(Arc::new(rate_limit::of_backend(&spec, &origin).map_err(in_spec)?)))
+    let limits = rate_limit::of_backend(&spec, &origin).map_err(in_spec)?;
+    let backend = format!("{kind} {}/{}", meta.namespace, meta.name);
+    Ok(Some(Arc::new(RateLimitFilter { backend: Some(backend.into()), ..limits })))
 }

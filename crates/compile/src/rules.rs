@@ -61,6 +61,7 @@ pub(crate) fn rule(
     let is_limited_by_body = |backend: &BackendRef| backend.limits.as_ref().is_some_and(|limits| limits.needs_body);
     let needs_body = refs.iter().any(|(backend, is_pool)| *is_pool || is_limited_by_body(backend));
     let refs: Vec<_> = refs.into_iter().map(|(backend, _)| backend).collect();
+    set.filters.origins = origins::beside(&security.origins, &set.filters.http);
     let http = &mut set.filters.http;
     *http = http_filters::over(http, security.http_filters());
     if let Some(auth) = &security.ext_auth {

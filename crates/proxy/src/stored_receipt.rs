@@ -89,7 +89,8 @@ pub(crate) struct RequestRules {
     pub(crate) listener: Box<str>,
     /// `HTTPRoute namespace/name/rule`; empty if no rule took it.
     pub(crate) route: Box<str>,
-    pub(crate) filters: Vec<&'static str>,
+    /// With the policies that set them.
+    pub(crate) filters: Vec<String>,
     /// With the objects that set them.
     pub(crate) policies: Vec<String>,
     pub(crate) notes: RuleNotes,
@@ -108,8 +109,7 @@ impl RequestRules {
     /// Memory that they take, in bytes.
     pub(crate) fn size(&self) -> usize {
         let beaten = self.notes.beaten.iter().map(|it| size_of::<BeatenRule>() + it.rule.len() + it.by.len() + it.why.len());
-        let policies = self.policies.iter().map(|it| size_of::<String>() + it.len()).sum::<usize>();
-        let names = self.filters.len() * size_of::<&str>() + policies;
+        let names = self.filters.iter().chain(&self.policies).map(|it| size_of::<String>() + it.len()).sum::<usize>();
         size_of::<Self>() + self.listener.len() + self.route.len() + self.notes.by.len() + names + beaten.sum::<usize>()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
-use super::{BreakerId, ClusterId, Cors, HttpFilter, SecretValue, Template, ValueMatch, route::Failure};
+use super::{BreakerId, ClusterId, Cors, FieldOrigin, HttpFilter, SecretValue, Template, ValueMatch, route::Failure};
 
 /// The filters of a rule or of one backendRef, in the one order in which they are applied.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,8 @@ pub struct Filters {
     pub credentials: Vec<Credential>,
     /// Edits of the response's headers.
     pub response_headers: Option<HeaderEdit>,
+    /// Objects of SecurityPolicies that set HTTP filters, for those who explain.
+    pub origins: Arc<[FieldOrigin]>,
 }
 
 /// No filters, as most rules and nearly all backends have.
@@ -30,7 +32,7 @@ static NONE: LazyLock<Arc<Filters>> = LazyLock::new(Arc::default);
 impl Filters {
     /// The filters, to be held; all that filter nothing are one.
     pub fn shared(self) -> Arc<Self> {
-        let Self { http, request_headers, mirrors, rewrite, credentials, response_headers } = &self;
+        let Self { http, request_headers, mirrors, rewrite, credentials, response_headers, origins: _ } = &self;
         let is_any = request_headers.is_some() || rewrite.is_some() || response_headers.is_some();
         if is_any || !http.is_empty() || !mirrors.is_empty() || !credentials.is_empty() { Arc::new(self) } else { NONE.clone() }
     }

@@ -140,6 +140,8 @@ pub struct RateLimitFilter {
     pub is_local: bool,
     /// A rule looks at the model, or expects the cost of a response by the request's body.
     pub needs_body: bool,
+    /// The backend whose limits they are, by kind, namespace and name; `None` of a policy's.
+    pub backend: Option<Arc<str>>,
 }
 
 impl RateLimitFilter {
@@ -148,7 +150,7 @@ impl RateLimitFilter {
         let mut names = limits.rules.iter().flat_map(|rule| &rule.selectors).flat_map(|selector| &selector.headers);
         let counts_tokens = limits.rules.iter().any(|rule| matches!(rule.response_cost, Some(Cost::Tokens(_) | Cost::Llm(_))));
         let needs_body = counts_tokens || names.any(|(name, _)| is_model_header(name));
-        Self { limits, is_local, needs_body }
+        Self { limits, is_local, needs_body, backend: None }
     }
 }
 

@@ -2,10 +2,14 @@
 
 use super::{Action, Filters, Rule};
 
+/// Most objects of one field.
+const MAX_OBJECTS: usize = 16;
+
 impl Rule {
-    /// Names of its filters, in the order in which requests pass them; then those of what it does to responses.
-    pub fn filter_names(&self) -> Vec<&'static str> {
-        self.filters.names()
+    /// Names of its filters, in the order in which requests pass them; then those of what it does to responses. Each with the policies that set
+    /// it: `jwt by SecurityPolicy shop/clients`.
+    pub fn filter_names(&self) -> Vec<String> {
+        self.filters.names().into_iter().map(|name| self.with_origins(name)).collect()
     }
 
     /// Names of its further policies, each with the objects that set it: `retry by BackendTrafficPolicy shop/patient`.
@@ -20,23 +24,41 @@ impl Rule {
             (policy.admission_control.is_some(), "admissionControl"),
             (policy.max_body.is_some(), "requestBuffer"),
             (policy.upgrades.is_some(), "httpUpgrade"),
-            (self.session.is_some(), "sessionPersistence"),
-            (self.has_backend_limits(), "backend rateLimit"),
+            (policy.sampling.is_some() || policy.spans.is_some(), "telemetry"),
         ];
-        named.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| self.with_origins(name)).collect()
+        let named = named.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| self.with_origins(name));
+        let session = self.session.is_some().then(|| {
+            // The route's own.
+            format!("sessionPersistence by {} {}", self.route.kind.name(), self.route.name)
+        });
+        named.chain(session).chain(self.backend_limits()).collect()
     }
 
     fn with_origins(&self, field: &'static str) -> String {
-        let objects = self.policy.origins.iter().filter(|origin| origin.field == field);
-        objects.enumerate().fold(field.to_owned(), |text, (at, origin)| {
-            let before = if at == 0 { "by" } else { "and" };
-            format!("{text} {before} {}", origin.object)
-        })
+        let origins = self.policy.origins.iter().chain(self.filters.origins.iter()).filter(|origin| origin.field == field);
+        set_by(field, origins.map(|origin| &*origin.object))
     }
 
-    fn has_backend_limits(&self) -> bool {
-        matches!(&self.action, Action::Forward(backends) if backends.iter().any(|backend| backend.limits.is_some()))
+    /// Backends with limits of their own.
+    fn backend_limits(&self) -> Option<String> {
+        let Action::Forward(backends) = &self.action else { return None };
+        let mut objects: Vec<&str> = Vec::new();
+        for limits in backends.iter().filter_map(|backend| backend.limits.as_ref()) {
+            let object = limits.backend.as_deref().unwrap_or_default();
+            if objects.len() < MAX_OBJECTS && !objects.contains(&object) {
+                objects.push(object);
+            }
+        }
+        (!objects.is_empty()).then(|| set_by("backend rateLimit", objects.into_iter()))
     }
+}
+
+/// A field with the objects that set it.
+fn set_by<'o>(field: &'static str, objects: impl Iterator<Item = &'o str>) -> String {
+    objects.enumerate().fold(field.to_owned(), |text, (at, object)| {
+        let before = if at == 0 { "by" } else { "and" };
+        format!("{text} {before} {object}")
+    })
 }
 
 impl Filters {

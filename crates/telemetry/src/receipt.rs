@@ -53,9 +53,9 @@ pub struct Receipt<'a> {
     pub detail: Option<&'a str>,
     /// The rule that took it.
     pub rule: RuleMatch<'a>,
-    /// Filters of the rule, in the order in which requests pass them.
+    /// Filters of the rule, in the order in which requests pass them, each with the policies that set it.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub filters: &'a [&'static str],
+    pub filters: &'a [String],
     /// Further policies of the rule, each with the objects that set it.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub policies: &'a [String],

@@ -26,7 +26,7 @@ use pailou_api::{
     },
     refs::{PolicyTargetReference, TargetSelector},
 };
-use pailou_snapshot::{AuthorizationFilter, CsrfFilter, Failure, HttpFilter, RouteName};
+use pailou_snapshot::{AuthorizationFilter, CsrfFilter, Failure, FieldOrigin, HttpFilter, RouteName};
 
 use crate::{
     ids::{ListenerId, PolicyId},
@@ -36,7 +36,7 @@ use crate::{
 
 use super::{
     ancestors::{self, Reach},
-    cors, deprecated,
+    cors, deprecated, origins,
     overlap::Overlap,
     policy_targets::{PolicyTargets, TargetedSpec},
     targets::TargetKind,
@@ -63,6 +63,8 @@ pub(crate) struct SecuritySettings {
     identity_headers: Arc<[HeaderName]>,
     /// Why requests pass without the authorization server.
     problem: Option<Problem>,
+    /// Objects that set its fields.
+    origins: Arc<[FieldOrigin]>,
 }
 
 /// SecurityPolicy of a rule.
@@ -79,6 +81,8 @@ pub(crate) struct Security {
     pub(crate) identity_headers: Arc<[HeaderName]>,
     /// Why the rule must answer nobody.
     pub(crate) closed: Option<Failure>,
+    /// Objects that set its fields.
+    pub(crate) origins: Arc<[FieldOrigin]>,
 }
 
 impl Security {
@@ -151,8 +155,9 @@ impl SecurityPolicies<'_> {
     ) -> Security {
         match self.effective(index, outer, rule, overlaps) {
             Ok(settings) => {
-                let SecuritySettings { filters, ext_auth, oidc, documents, identity_headers, .. } = settings.unwrap_or_default();
-                Security { filters, ext_auth, oidc, documents, identity_headers, closed: None }
+                let settings = settings.unwrap_or_default();
+                let SecuritySettings { filters, ext_auth, oidc, documents, identity_headers, origins, .. } = settings;
+                Security { filters, ext_auth, oidc, documents, identity_headers, origins, closed: None }
             }
             Err((SecurityPolicy { meta, .. }, problem)) => {
                 let message = format!("SecurityPolicy {}/{}: {}", meta.namespace, meta.name, problem.message);
@@ -228,7 +233,7 @@ impl TargetedSpec for SecurityPolicySpec {
         };
         let settings = read(index, policy, &policy.spec, &origins)?;
         check_targets(policy, &settings)?;
-        Ok(settings)
+        Ok(SecuritySettings { origins: origins::of_policies([policy]).into(), ..settings })
     }
 
     fn read_merged(
@@ -257,7 +262,7 @@ impl TargetedSpec for SecurityPolicySpec {
         }
         let settings = read(index, policy, &merged, &origins)?;
         check_targets(policy, &settings)?;
-        Ok(settings)
+        Ok(SecuritySettings { origins: origins::of_policies([parent, policy]).into(), ..settings })
     }
 
     fn needs_session_key(&self) -> bool {
@@ -397,5 +402,6 @@ fn read(
     let rules = rules.map(|rules| AuthorizationFilter { denied_model, ..AuthorizationFilter::new(rules) });
     filters.extend(rules.map(|rules| HttpFilter::Authorization(Arc::new(rules))));
     let documents = documents.unwrap_or_default().into();
-    Ok(SecuritySettings { filters: filters.into(), ext_auth, oidc, documents, identity_headers: identity_headers.into(), problem })
+    let (filters, identity_headers) = (filters.into(), identity_headers.into());
+    Ok(SecuritySettings { filters, ext_auth, oidc, documents, identity_headers, problem, origins: Arc::default() })
 }

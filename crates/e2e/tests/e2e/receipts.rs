@@ -355,3 +355,37 @@ async fn policies_are_named_by_their_fields_and_the_objects_that_set_them() {
     assert_eq!(Call::chat("qwen", "hello").header("x-request-id", "whole").send(gateway.http()).await.status, 200);
     assert_eq!(receipt(&gateway, "whole").await["policies"], merged);
 }
+
+#[tokio::test]
+async fn filters_sessions_and_backends_limits_are_named_with_the_objects_that_set_them() {
+    let sim = instant("a", "qwen").await;
+    let mut backend = objects::backend("a", &[sim.addr()]);
+    let limits = r#"{"local": {"rules": [{"limit": {"requests": 9, "unit": "Hour"}}]}}"#;
+    backend["metadata"]["annotations"] = json!({"pailou.dev/rate-limit": limits});
+    let cors = json!({"type": "CORS", "cors": {"allowOrigins": ["https://a.test"]}});
+    let rules = json!([{"backendRefs": [objects::to_backend("a")], "sessionPersistence": {}}, {
+        "matches": [objects::by_prefix("/own")], "filters": [cors], "backendRefs": [objects::to_backend("a")],
+    }]);
+    let mut list = vec![objects::gateway(), backend, objects::route("web", rules)];
+    let tracing = json!({"samplingFraction": {"numerator": 1}});
+    let traffic = json!({"telemetry": {"tracing": tracing}, "faultInjection": {"delay": {"fixedDelay": "1ms"}}});
+    list.push(objects::on_route("BackendTrafficPolicy", "web", traffic));
+    let security = json!({"cors": {"allowOrigins": ["https://b.test"]}, "authorization": {"defaultAction": "Allow"}});
+    list.push(objects::on_route("SecurityPolicy", "web", security));
+    let gateway = Setup::with(list).args(["--receipts-sample", "1"]).serve().await;
+    let routes = admin(&gateway, "/routes").await.json();
+    let of = |at: usize, field: &str| routes["routes"][0]["rules"][at][field].clone();
+    let (traffic, security) =
+        ("BackendTrafficPolicy default/backendtrafficpolicy-web", "SecurityPolicy default/securitypolicy-web");
+    let limits = "backend rateLimit by Backend default/a";
+    assert_eq!(
+        of(0, "policies"),
+        json!([format!("telemetry by {traffic}"), "sessionPersistence by HTTPRoute default/web", limits])
+    );
+    let filters =
+        json!([format!("faultInjection by {traffic}"), format!("cors by {security}"), format!("authorization by {security}"),]);
+    assert_eq!(of(0, "filters"), filters, "{routes}");
+    assert_eq!(of(1, "filters")[1], "cors", "its own");
+    assert_eq!(Call::get("/").header("x-request-id", "whole").send(gateway.http()).await.status, 404);
+    assert_eq!(receipt(&gateway, "whole").await["filters"], filters);
+}

@@ -25,7 +25,7 @@ struct RuleRow {
     hostnames: BTreeSet<String>,
     matches: Vec<String>,
     backends: Vec<String>,
-    filters: Vec<&'static str>,
+    filters: Vec<String>,
     policies: Vec<String>,
 }
 
