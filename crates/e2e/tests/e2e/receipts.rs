@@ -360,7 +360,7 @@ async fn policies_are_named_by_their_fields_and_the_objects_that_set_them() {
 async fn filters_sessions_and_backends_limits_are_named_with_the_objects_that_set_them() {
     let sim = instant("a", "qwen").await;
     let mut backend = objects::backend("a", &[sim.addr()]);
-    let limits = r#"{"local": {"rules": [{"limit": {"requests": 9, "unit": "Hour"}}]}}"#;
+    let limits = r#"{"global": {"rules": [{"limit": {"requests": 9, "unit": "Hour"}}]}}"#;
     backend["metadata"]["annotations"] = json!({"pailou.dev/rate-limit": limits});
     let cors = json!({"type": "CORS", "cors": {"allowOrigins": ["https://a.test"]}});
     let rules = json!([{"backendRefs": [objects::to_backend("a")], "sessionPersistence": {}}, {
