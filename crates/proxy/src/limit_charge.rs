@@ -84,7 +84,7 @@ pub(crate) enum NoCharge<'r> {
 
 /// Charge of a request to the limits of its backend. Dropped before the first attempt at that, it goes back.
 pub(crate) struct BackendCharge {
-    charges: Charges,
+    pub(crate) charges: Charges,
     context: Arc<Context>,
     /// The backend has been asked.
     is_asked: bool,
@@ -158,9 +158,9 @@ impl NoCharge<'_> {
 }
 
 impl BackendCharge {
-    /// A charge that was made.
-    pub(crate) fn new(charges: Charges, context: Arc<Context>) -> Self {
-        Self { charges, context, is_asked: false }
+    /// A charge of nothing yet.
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { charges: Charges::default(), context, is_asked: false }
     }
 
     /// Notes that the backend is asked.

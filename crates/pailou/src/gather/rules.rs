@@ -111,8 +111,12 @@ impl RuleCounts {
         if age < counted.age {
             return;
         }
-        // A rule without requests may have made room for others, and counts from none when some come.
         if figures.requests < counted.last.requests || figures.ttft_count < counted.last.ttft_count {
+            // Ages are rounded to milliseconds: answers of the same one may have crossed, too.
+            if process.is_some() && age == counted.age {
+                return;
+            }
+            // A rule without requests may have made room for others, and counts from none when some come.
             add(&mut counted.former, &counted.last);
         }
         (counted.last, counted.age) = (figures, age);
@@ -264,6 +268,7 @@ mod tests {
         for (document, expected) in [
             (page("a1", 5.0, 9, 0), 9),
             (page("a1", 4.0, 8, 0), 9),
+            (page("a1", 5.0, 8, 0), 9),
             // The process before the one that has answered.
             (page("a2", 1.0, 2, 0), 11),
             (page("a1", 6.0, 10, 0), 11),

@@ -220,13 +220,15 @@ pub(crate) async fn charge_backend(
         check_body(head, is_understood)?;
     }
     let selected = Facts { client, head, known: &known }.select(limits);
-    let (metadata, mut charges) = (Metadata::default(), Charges::default());
+    let metadata = Metadata::default();
+    // From the start, so that charges before a wait that ends early go back.
+    let mut charge = BackendCharge::new(Arc::clone(context));
     let scan = call.and_then(ReadBody::scan);
     let backends = backend.map_or(PossibleBackends::Unknown, PossibleBackends::Chosen);
     let charged = ChargedRequest { context, scan, metadata: &metadata, costs, backends, store_budget };
     let target = || limit_target::id(route, listener);
-    charges.charge(&charged, (selected, None), target, |_, _| {}).await.map_err(NoCharge::into_error)?;
-    Ok(BackendCharge::new(charges, Arc::clone(context)))
+    charge.charges.charge(&charged, (selected, None), target, |_, _| {}).await.map_err(NoCharge::into_error)?;
+    Ok(charge)
 }
 
 /// Refuses a model call that limits cannot count.

@@ -6,7 +6,11 @@ use pailou_limits::{Admission, Charge, Descriptor, LimitRule, Rate, Reach};
 use pailou_store::Undecided;
 
 use super::{ChargedRequest, Charges, ExpectedResponse, Halt, NoCharge};
-use crate::{error::Error, shared_limits, wall_clock::unix_seconds};
+use crate::{
+    error::{Error, Flag},
+    shared_limits,
+    wall_clock::unix_seconds,
+};
 
 /// A request on its way through limits.
 pub(super) struct Charging<'c, 'q, 'r, T> {
@@ -80,9 +84,10 @@ impl<'c, 'q, 'r, T: Fn() -> u64> Charging<'c, 'q, 'r, T> {
     /// Goes on where another, of the same limits, has ended: its charges are made.
     pub(super) fn resume(&mut self, halt: Halt) -> Result<Option<Waiting<'r>>, NoCharge<'r>> {
         (self.held_before, self.shadowed) = (halt.held_before, halt.shadowed);
-        let Some((rule, descriptor)) = self.rest.nth(halt.place) else { return Ok(None) };
-        let prepared = self.prepare(rule, descriptor)?;
-        Ok(prepared.map(|(charge, expected)| Waiting { rule, charge, expected, undecided: halt.undecided }))
+        // Both were given the same limits. If they were not, the request is not let past them.
+        let Some((rule, descriptor)) = self.rest.nth(halt.place) else { return Err(self.fail(other_limits())) };
+        let Some((charge, expected)) = self.prepare(rule, descriptor)? else { return Err(self.fail(other_limits())) };
+        Ok(Some(Waiting { rule, charge, expected, undecided: halt.undecided }))
     }
 
     /// The charge by a rule, and the response to expect; `None` where it cannot be counted by a limit that refuses nothing.
@@ -145,4 +150,8 @@ impl<'c, 'q, 'r, T: Fn() -> u64> Charging<'c, 'q, 'r, T> {
             self.request.context.metrics.shadowed_limits.inc_by(self.shadowed);
         }
     }
+}
+
+fn other_limits() -> Error {
+    Error::new(Flag::Misconfigured, "a limit of this request cannot be counted").with_detail("its limits changed while it waited")
 }

@@ -31,3 +31,32 @@ async fn a_request_that_waits_for_the_store_is_charged_once_by_every_limit() {
     let bypassed = gateway.metric("pailou_rate_limit_store_bypassed{process=\"pailou\"}");
     assert!(bypassed > 0.0, "the store had a say");
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_while_a_backends_limit_waits_costs_it_nothing() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = LimitStore::parse(&format!("redis://{}", silent.local_addr().unwrap())).unwrap();
+    let limits = "{global: {rules: [{limit: {requests: 6, unit: Year}, shadowMode: true}, {limit: {requests: 9, unit: Year}}]}}";
+    let engine = Engine::start().await;
+    let metadata = format!("metadata: {{name: engine, annotations: {{pailou.dev/rate-limit: \"{limits}\"}}}}");
+    let limited = backend("engine", engine.address, "").replace("metadata: {name: engine}", &metadata);
+    let objects = [route(TO_ENGINE), limited].concat();
+    let mut gateway = Gateway::serve(&objects);
+    // Longer than the test: only the client ends the wait.
+    gateway.settings.limit_store = Some(Arc::new(LimitStore { timeout: Duration::from_secs(3600), ..store }));
+    gateway.update(&[GATEWAY, &objects].concat());
+    let spent = |gateway: &Gateway| -> u64 { gateway.proxy.limits(&CounterQuery::default()).iter().map(|it| it.spent).sum() };
+    let request = call("");
+    {
+        let mut answer = std::pin::pin!(gateway.raw(&request));
+        while spent(&gateway) == 0 {
+            tokio::select! {
+                answer = &mut answer => panic!("nobody answers: {answer}"),
+                () = tokio::time::sleep(Duration::from_millis(2)) => {}
+            }
+        }
+    }
+    while spent(&gateway) > 0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
