@@ -260,7 +260,8 @@ impl<'a> GatewayState<'a> {
         if self.is_accepted() && self.listeners.iter().any(ListenerState::is_servable) {
             return Condition::summary("Programmed", &self.problems, generation);
         }
-        let mut taken = self.listeners.iter().flat_map(|it| &it.problems).filter(|it| it.condition == "Programmed");
+        let is_taken = |it: &&Problem| it.condition == "Programmed" && it.reason == "PortUnavailable";
+        let mut taken = self.listeners.iter().flat_map(|it| &it.problems).filter(is_taken);
         match taken.next() {
             Some(problem) => Condition::fails("Programmed", ADDRESS_NOT_USABLE, problem.message.clone(), generation),
             None => Condition::fails("Programmed", "Invalid", "no listener can be served: see their conditions", generation),
