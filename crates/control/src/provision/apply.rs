@@ -22,7 +22,7 @@ use super::{
     Options, PACE,
     children::Children,
     desired::{Desired, Key, key},
-    failures::Failures,
+    failures::{Failures, is_refusal},
     listed::ObjectName,
     observed::Observed,
     plan::{Plan, plans},
@@ -37,7 +37,7 @@ const CONCURRENCY: usize = 8;
 /// How often everything is applied again, whether or not it seems to have changed.
 const RESYNC: Duration = Duration::from_secs(600);
 
-/// The kind whose failures hold up no other.
+/// The kind whose refusals hold up no other.
 const NETWORK_POLICY: &str = "NetworkPolicy";
 
 /// Inputs and outputs of the provisioner.
@@ -66,7 +66,7 @@ struct State {
     desired: Desired,
     applied: HashMap<Key, Applied>,
     failures: Failures,
-    /// Failures of NetworkPolicies: what serves does not wait for them.
+    /// Failures of NetworkPolicies: what serves does not wait for those that the API server refuses.
     policy_failures: Failures,
     /// Time of the next attempt to delete, and the pause after that.
     pruning: (Option<Instant>, Backoff),
@@ -90,7 +90,7 @@ struct Attempt {
     parts: Parts,
 }
 
-/// Parts of a data plane that are applied, and fail, each by itself.
+/// Parts of a data plane that are applied, and refused, each by itself.
 #[derive(Clone, Copy)]
 struct Parts {
     has_policy: bool,
@@ -101,9 +101,12 @@ struct Parts {
 #[derive(Default)]
 struct ApplyOutcome {
     applied: Vec<(Key, Applied)>,
-    failure: Option<(String, kube::Error)>,
-    policy_failure: Option<(String, kube::Error)>,
+    failure: Option<ApplyFailure>,
+    policy_failure: Option<ApplyFailure>,
 }
+
+/// An object, by kind, namespace and name, and what kept it from being applied.
+type ApplyFailure = (String, kube::Error);
 
 impl State {
     fn forget_all_but(&mut self, plans: &BTreeMap<Name, Plan>) {
@@ -113,6 +116,42 @@ impl State {
         self.applied.retain(|(_, namespace, name), _| object_names.contains(&(namespace.as_str(), name.as_str())));
         self.failures.retain(|gateway| plans.contains_key(gateway));
         self.policy_failures.retain(|gateway| plans.contains_key(gateway));
+    }
+
+    /// Parts of a Gateway's data plane to try now, of those that are missing or differ. A NetworkPolicy that is not refused is tried
+    /// before the others whenever they are, so that no proxy begins without.
+    fn parts(&mut self, (needs_policy, needs_others): (bool, bool), gateway: &Name, desired: u64, now: Instant) -> Parts {
+        if !needs_policy {
+            self.policy_failures.went_well(gateway);
+        }
+        if !needs_others {
+            self.failures.went_well(gateway);
+        }
+        let has_others = needs_others && self.failures.is_due(gateway, desired, now);
+        let precedes = has_others && !self.policy_failures.is_refused(gateway);
+        Parts { has_policy: needs_policy && (precedes || self.policy_failures.is_due(gateway, desired, now)), has_others }
+    }
+
+    /// Notes what failed of a Gateway's parts that were tried, and forgets what went well.
+    fn note(&mut self, (gateway, desired): (&Name, u64), parts: Parts, outcome: ApplyOutcome) {
+        let ApplyOutcome { applied, mut failure, policy_failure } = outcome;
+        self.applied.extend(applied);
+        let now = Instant::now();
+        match policy_failure {
+            Some((object, error)) => {
+                self.policy_failures.failed(gateway.clone(), desired, &object, &error, now);
+                if parts.has_others && !is_refusal(&error) {
+                    failure = Some((format!("all that waits for {object}"), error));
+                }
+            }
+            None if parts.has_policy => self.policy_failures.went_well(gateway),
+            None => {}
+        }
+        match failure {
+            Some((object, error)) => self.failures.failed(gateway.clone(), desired, &object, &error, now),
+            None if parts.has_others => self.failures.went_well(gateway),
+            None => {}
+        }
     }
 }
 
@@ -201,23 +240,20 @@ impl Provisioner {
     /// Applies what differs from what was applied, or was changed by somebody since.
     async fn apply_all(&self, state: &mut State, plans: &BTreeMap<Name, Plan>, children: &Children, authorities: &Arc<str>) {
         let (mut attempts, now) = (Vec::new(), Instant::now());
+        let is_there = |plan: &Plan| children.deployments.get(&plan.object_name).is_some();
         for (gateway, plan) in plans {
+            if !plan.has_ports() && !is_there(plan) {
+                state.failures.went_well(gateway);
+                state.policy_failures.went_well(gateway);
+                continue;
+            }
             let observed = children.deployments.get(&plan.object_name).filter(|_| plan.is_scaled());
             let render = || render(plan, &self.options, authorities, observed.map(|it| &**it));
             let desired = state.desired.digests(plan, observed, authorities, render);
             let due = desired.objects.iter().map(|it| (it, is_policy(&it.0)));
             let due = due.filter(|(it, _)| is_due(it, &plan.object_name, &state.applied, children));
             let (policies, others): (Vec<_>, Vec<_>) = due.partition(|(_, is_policy)| *is_policy);
-            let allowed = |failures: &mut Failures, is_needed: bool| {
-                if !is_needed {
-                    failures.went_well(gateway);
-                }
-                is_needed && failures.is_due(gateway, desired.whole, now)
-            };
-            let parts = Parts {
-                has_policy: allowed(&mut state.policy_failures, !policies.is_empty()),
-                has_others: allowed(&mut state.failures, !others.is_empty()),
-            };
+            let parts = state.parts((!policies.is_empty(), !others.is_empty()), gateway, desired.whole, now);
             let due: Vec<_> =
                 policies.iter().filter(|_| parts.has_policy).chain(others.iter().filter(|_| parts.has_others)).collect();
             if !due.is_empty() {
@@ -232,19 +268,13 @@ impl Provisioner {
                 (gateway, desired, parts, self.apply(attempt.objects).await)
             })
             .buffer_unordered(CONCURRENCY);
-        while let Some((gateway, desired, parts, ApplyOutcome { applied, failure, policy_failure })) = outcomes.next().await {
-            state.applied.extend(applied);
-            let note = |failures: &mut Failures, is_tried: bool, failure: Option<(String, kube::Error)>| match failure {
-                Some((object, error)) => failures.failed(gateway.clone(), desired, &object, &error, Instant::now()),
-                None if is_tried => failures.went_well(&gateway),
-                None => {}
-            };
-            note(&mut state.failures, parts.has_others, failure);
-            note(&mut state.policy_failures, parts.has_policy, policy_failure);
+        while let Some((gateway, desired, parts, outcome)) = outcomes.next().await {
+            state.note((&gateway, desired), parts, outcome);
         }
     }
 
-    /// Applies a data plane's objects in their order, up to the first that fails: a NetworkPolicy holds up none of the others.
+    /// Applies a data plane's objects in their order, up to the first that fails. Only a NetworkPolicy that the API server refuses
+    /// holds up none of the others: it is said in the Gateway's status.
     async fn apply(&self, objects: Vec<Rendered>) -> ApplyOutcome {
         let mut outcome = ApplyOutcome::default();
         for rendered in objects {
@@ -255,11 +285,10 @@ impl Provisioner {
             match api.patch(&rendered.object.name_any(), &parameters, &Patch::Apply(&rendered.object)).await {
                 Ok(observed) => outcome.applied.push((key, Applied { desired, observed: observed.digest })),
                 Err(error) => {
-                    let failure = Some((format!("{} {}/{}", key.0, key.1, key.2), error));
-                    if is_policy(&key) {
-                        outcome.policy_failure = failure;
-                    } else {
-                        outcome.failure = failure;
+                    let passes_by = is_policy(&key) && is_refusal(&error);
+                    let failed = if is_policy(&key) { &mut outcome.policy_failure } else { &mut outcome.failure };
+                    *failed = Some((format!("{} {}/{}", key.0, key.1, key.2), error));
+                    if !passes_by {
                         break;
                     }
                 }

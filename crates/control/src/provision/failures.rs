@@ -36,6 +36,11 @@ impl Failures {
         self.0.get(gateway).is_none_or(|failure| failure.desired != desired || failure.at <= now)
     }
 
+    /// Whether the API server refused an object of a Gateway at the last attempt.
+    pub(super) fn is_refused(&self, gateway: &Name) -> bool {
+        self.0.get(gateway).is_some_and(|failure| failure.refused.is_some())
+    }
+
     /// Takes down that an object of a Gateway could not be applied. The same words are logged once.
     pub(super) fn failed(&mut self, gateway: Name, desired: u64, object: &str, error: &kube::Error, now: Instant) {
         let text = format!("{object}: {}", error_text(error));
@@ -90,7 +95,7 @@ fn error_text(error: &kube::Error) -> String {
 }
 
 /// Whether the API server says no to an object, so that trying it again as it is will not help.
-fn is_refusal(error: &kube::Error) -> bool {
+pub(super) fn is_refusal(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     (400..500).contains(&status.code) && ![401, 408, 409, 429].contains(&status.code)
 }

@@ -30,7 +30,8 @@ pub(crate) struct Plan {
     pub(crate) labels: BTreeMap<String, String>,
     /// `spec.infrastructure.annotations`.
     pub(crate) annotations: BTreeMap<String, String>,
-    /// The ports of all listeners, without the admin endpoint's, by which a Service would lead everybody there.
+    /// The ports of all listeners, without the admin endpoint's, by which a Service would lead everybody there. With none there is
+    /// no Service, and no data plane begins: one that is there is kept up to date.
     pub(crate) ports: BTreeSet<(u16, Transport)>,
     /// The requested IP addresses in order, without those of the Service network.
     pub(crate) addresses: Vec<String>,
@@ -43,6 +44,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Whether clients can reach a listener: a Service needs a port.
+    pub(super) fn has_ports(&self) -> bool {
+        !self.ports.is_empty()
+    }
+
     /// Whether parameters ask for an autoscaler: rendering then depends on the observed Deployment.
     pub(super) fn is_scaled(&self) -> bool {
         self.parameters.provider.kubernetes.envoy_hpa.is_some()
@@ -63,9 +69,7 @@ pub(crate) fn plans(published: &CompiledState) -> BTreeMap<Name, Plan> {
         // Deleted Gateways take what they own with them.
         if is_served(published, gateway) && gateway.meta.deletion_timestamp.is_none() {
             let plan = plan(published, gateway);
-            if !plan.ports.is_empty() {
-                plans.insert(plan.gateway.clone(), plan);
-            }
+            plans.insert(plan.gateway.clone(), plan);
         }
     }
     plans

@@ -56,7 +56,8 @@ pub(super) async fn strays(
     went_well
 }
 
-/// Deletes autoscalers and disruption budgets that a Gateway's parameters do not ask for any more, and NetworkPolicies that the options do not.
+/// Deletes autoscalers and disruption budgets that a Gateway's parameters do not ask for any more, Services of Gateways without a
+/// port, and NetworkPolicies that the options do not ask for.
 pub(super) async fn unasked(client: &Client, options: &Options, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
     let mut unasked = Vec::new();
     for plan in plans.values() {
@@ -66,6 +67,9 @@ pub(super) async fn unasked(client: &Client, options: &Options, plans: &BTreeMap
         }
         if requested.envoy_pdb.is_none() && children.disruption_budgets.get(&plan.object_name).is_some() {
             unasked.push((&plan.object_name, ApiResource::erase::<PodDisruptionBudget>(&())));
+        }
+        if !plan.has_ports() && children.services.get(&plan.object_name).is_some() {
+            unasked.push((&plan.object_name, ApiResource::erase::<Service>(&())));
         }
         if options.admin_peers.is_none() && children.network_policies.get(&plan.object_name).is_some() {
             unasked.push((&plan.object_name, ApiResource::erase::<NetworkPolicy>(&())));

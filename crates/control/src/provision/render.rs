@@ -50,12 +50,10 @@ pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str, observed
         ServiceAccount { metadata: metadata(plan, options), automount_service_account_token: Some(false), ..Default::default() };
     let data = BTreeMap::from([(AUTHORITIES.to_owned(), authorities.to_owned())]);
     let trust = ConfigMap { metadata: metadata(plan, options), data: Some(data), ..Default::default() };
-    let always = [
-        rendered(&account),
-        rendered(&trust),
-        rendered(&service::service(plan, options)),
-        rendered(&deployment::deployment(plan, options, observed)),
-    ];
+    // An API server refuses a Service without ports.
+    let service = plan.has_ports().then(|| rendered(&service::service(plan, options)));
+    let deployment = rendered(&deployment::deployment(plan, options, observed));
+    let always = [rendered(&account), rendered(&trust)].into_iter().chain(service).chain([deployment]);
     let autoscaler = scaling::autoscaler(plan, options).map(|it| rendered(&it));
     // Before the pods that it is for.
     let policy = network_policy::network_policy(plan, options).map(|it| rendered(&it));

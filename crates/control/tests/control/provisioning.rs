@@ -253,6 +253,33 @@ async fn a_network_policy_that_is_refused_costs_only_itself() {
     running.stop().await;
 }
 
+/// A webhook that is down, or a server that is busy, refuses nothing: no proxy begins without its NetworkPolicy.
+#[tokio::test(start_paused = true)]
+async fn a_data_plane_waits_for_a_network_policy_that_fails_for_now() {
+    for code in [500, 401, 409, 429, 503] {
+        let api = cluster();
+        let name = made_policy_name(&api).await;
+        for collection in [SERVICES, DEPLOYMENTS].into_iter().filter(|it| made(&api, it).is_some()) {
+            api.delete(collection, &format!("default/{name}"));
+        }
+        let path = format!("/networkpolicies/{name}");
+        let before = api.requests(&Method::PATCH, &path).len();
+        api.script(Method::PATCH, &path, &[code; 1_000]);
+        let running = Running::with_admin_peers(&api, Some(json!([])));
+        until("it is tried again", || api.requests(&Method::PATCH, &path).len() > before + 3).await;
+        // Changes of the cluster do not make it pass by either.
+        let mut changed = gateway("g", "pailou");
+        changed["spec"]["infrastructure"] = json!({ "labels": { "team": "inference" } });
+        api.apply(GATEWAYS, changed);
+        until("it is tried again", || api.requests(&Method::PATCH, &path).len() > before + 6).await;
+        assert_eq!((made(&api, SERVICES), made(&api, DEPLOYMENTS)), (None, None), "{code}");
+        api.script(Method::PATCH, &path, &[]);
+        until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
+        assert!(made(&api, POLICIES).is_some());
+        running.stop().await;
+    }
+}
+
 /// The name of the NetworkPolicy of Gateway `g`, which is gone afterwards.
 async fn made_policy_name(api: &Api) -> String {
     let running = Running::with_admin_peers(api, Some(json!([])));
@@ -306,5 +333,44 @@ async fn a_controller_that_starts_again_says_nothing_else_of_a_gateway_that_work
     quiet(&api).await;
     let since: Vec<_> = api.requests(&Method::PUT, "/status").into_iter().skip(written).map(|request| request.body).collect();
     assert!(since.is_empty(), "{since:#?}");
+    running.stop().await;
+}
+
+/// An API server refuses a Service without ports, and the old one would lead clients to the proxies' admin endpoint.
+#[tokio::test(start_paused = true)]
+async fn a_gateway_whose_listeners_are_all_at_the_admin_endpoints_port_loses_its_service_alone() {
+    let api = cluster();
+    let with_port = |port: u16| {
+        let mut gateway = gateway("g", "pailou");
+        gateway["spec"]["listeners"][0]["port"] = port.into();
+        gateway
+    };
+    api.apply(GATEWAYS, with_port(80));
+    let running = Running::start(&api);
+    let ports = || made(&api, SERVICES).map(|it| it["spec"]["ports"][0]["port"].clone());
+    until("a Service is made", || ports() == Some(json!(80))).await;
+    let team = || made(&api, DEPLOYMENTS).map(|it| it["spec"]["template"]["metadata"]["labels"]["team"].clone());
+    until("a Deployment is made", || team() == Some(Value::Null)).await;
+    // The old Service of a controller that did not refuse such listeners.
+    let mut service = made(&api, SERVICES).unwrap();
+    service["spec"]["ports"] = json!([{ "name": "tcp-15000", "port": 15000 }]);
+    let mut changed = with_port(15000);
+    changed["spec"]["infrastructure"] = json!({ "labels": { "team": "inference" } });
+    running.stop().await;
+    api.apply(SERVICES, service);
+    api.apply(GATEWAYS, changed);
+    api.apply(GATEWAYS, {
+        let mut later = with_port(15000);
+        later["metadata"]["name"] = "later".into();
+        later
+    });
+    let running = Running::start(&api);
+    until("the Service is gone", || made(&api, SERVICES).is_none()).await;
+    until("the Deployment is new", || team() == Some(json!("inference"))).await;
+    quiet(&api).await;
+    assert_eq!(api.all(DEPLOYMENTS).len(), 1, "no data plane begins without a port");
+    assert!(made(&api, SERVICES).is_none());
+    api.apply(GATEWAYS, with_port(80));
+    until("a Service is made again", || ports() == Some(json!(80))).await;
     running.stop().await;
 }
