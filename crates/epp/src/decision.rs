@@ -104,7 +104,7 @@ pub(crate) async fn decide(
             TTFT_HEADERS.iter().find_map(|name| request.header(name)),
             TPOT_HEADERS.iter().find_map(|name| request.header(name)),
         ),
-        is_stream: request.echoes_response && scan.as_ref().is_some_and(|scan| scan.stream),
+        tells_prefill: request.echoes_response && scan.as_ref().is_some_and(|scan| scan.stream),
         ..PickRequest::default()
     };
     let terms = QueueTerms {

@@ -41,8 +41,8 @@ pub struct PickRequest<'a> {
     pub affinity: Option<Affinity>,
     /// Part of the work that the endpoint is to do.
     pub stage: Stage,
-    /// The response is a stream of which the picker hears the first token.
-    pub is_stream: bool,
+    /// The picker hears when the prompt has been computed: with the first token of a stream, or the end of a prefill.
+    pub tells_prefill: bool,
 }
 
 /// Part of a request that an endpoint serves.
@@ -66,11 +66,6 @@ impl Stage {
 }
 
 impl PickRequest<'_> {
-    /// Whether it is known when its prompt has been computed: with the first token of a stream, and the end of a prefill.
-    pub(crate) fn tells_prefill(&self) -> bool {
-        self.is_stream || self.stage == Stage::Prefill
-    }
-
     /// Tokens of the prompt: as its engine counts them where that is known, or else by its length.
     pub(crate) fn prompt_tokens(&self) -> f32 {
         let by_length = self.prompt.len().max(self.input_bytes) as f32 / 4.0;

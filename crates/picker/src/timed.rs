@@ -40,7 +40,7 @@ impl Timed {
         let mut timed = Self {
             objective: request.objective,
             prompt_tokens: request.prompt_tokens(),
-            tells_prefill: request.tells_prefill(),
+            tells_prefill: request.tells_prefill,
             ..Self::default()
         };
         timed.send(candidate, record, now);

@@ -146,7 +146,7 @@ impl Pailou {
                 max_tokens,
                 criticality: criticality(priority),
                 priority,
-                is_stream: true,
+                tells_prefill: true,
                 ..PickRequest::default()
             };
             state.pick_or_wait_by(&clock, &request, &QueueTerms { priority, ..QueueTerms::default() }).await
@@ -178,7 +178,7 @@ impl EndpointPicker for Pailou {
             max_tokens: call.max_tokens.map(u64::from),
             criticality: criticality(call.priority),
             priority: call.priority,
-            is_stream: true,
+            tells_prefill: true,
             objective: self.objective,
             tokens: tokens.as_ref(),
             ..PickRequest::default()

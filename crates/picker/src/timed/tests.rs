@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use pailou_snapshot::RoutingStrategy;
+use pailou_snapshot::{EndpointRole, RoutingStrategy};
 
 use super::*;
 use crate::{
-    ObjectiveTotals, PickError, Picked,
-    testing::{Fixture, load, prompt, prompted, sheddable, standard},
+    ObjectiveTotals, PickError, Picked, Stage,
+    testing::{Fixture, load, prompt, prompted, sheddable, standard, with_roles},
 };
 
 const TTFT: Objective = Objective { first_token: Some(0.5), further_token: None };
@@ -76,10 +76,20 @@ fn objectives_are_counted_as_kept_or_missed() {
 #[test]
 fn tokens_await_prefill_until_the_first_one_comes_or_the_request_leaves() {
     let pool = Fixture::new(RoutingStrategy::PrefixCache, 2);
-    let pending =
-        || -> Vec<u64> { pool.state.members().endpoints.iter().map(|endpoint| endpoint.record.prefill.load(Relaxed)).collect() };
+    let pending = || -> Vec<u64> {
+        let members = pool.state.members();
+        let records = members.endpoints.iter().map(|endpoint| &endpoint.record);
+        // Of streams both are the same.
+        records
+            .map(|record| (record.prefill.load(Relaxed), record.told_prefill.load(Relaxed)))
+            .map(|(all, told)| {
+                assert_eq!(all, told);
+                told
+            })
+            .collect()
+    };
     let text = prompt(5, 40_000);
-    let mut first = pool.pick(&prompted(&text));
+    let mut first = pool.pick(&PickRequest { tells_prefill: true, ..prompted(&text) });
     assert_eq!(pending().iter().sum::<u64>(), 10_000);
     let at = pending().iter().position(|tokens| *tokens > 0).unwrap();
     assert!(first.fail_over());
@@ -87,7 +97,9 @@ fn tokens_await_prefill_until_the_first_one_comes_or_the_request_leaves() {
     first.first_token(true);
     assert_eq!(pending(), [0, 0]);
     drop(first);
-    let left = pool.pick(&prompted(&prompt(6, 40_000)));
+    let text = prompt(6, 40_000);
+    let left = pool.pick(&PickRequest { tells_prefill: true, ..prompted(&text) });
+    assert_eq!(pending().iter().sum::<u64>(), 10_000);
     drop(left);
     assert_eq!(pending(), [0, 0]);
 }
@@ -97,11 +109,24 @@ fn an_answer_in_one_piece_does_not_tell_when_its_prompt_is_computed() {
     let pool = Fixture::new(RoutingStrategy::PrefixCache, 1);
     let text = prompt(5, 40_000);
     for (is_stream, expected) in [(false, 0), (true, 10_000)] {
-        let mut picked = pool.pick(&PickRequest { is_stream, model: if is_stream { "one" } else { "other" }, ..prompted(&text) });
+        let mut picked =
+            pool.pick(&PickRequest { tells_prefill: is_stream, model: if is_stream { "one" } else { "other" }, ..prompted(&text) });
         let told = |picked: &Picked| picked.endpoint().record.told_prefill.load(Relaxed);
         assert_eq!(told(&picked), expected);
         picked.first_token(is_stream);
         assert_eq!(told(&picked), 0);
+    }
+}
+
+#[test]
+fn a_prefill_tells_its_end_only_where_the_gateway_says_so() {
+    let pool = Fixture::new(RoutingStrategy::PrefixCache, 0);
+    pool.state.update(crate::testing::pool(RoutingStrategy::PrefixCache), &with_roles(&[EndpointRole::Prefill]));
+    for (tells_prefill, seed, expected) in [(false, 1, 0), (true, 2, 10_000)] {
+        let text = prompt(seed, 40_000);
+        let picked = pool.pick(&PickRequest { stage: Stage::Prefill, tells_prefill, ..prompted(&text) });
+        let record = &picked.endpoint().record;
+        assert_eq!((record.prefill.load(Relaxed), record.told_prefill.load(Relaxed)), (10_000, expected));
     }
 }
 
@@ -121,10 +146,14 @@ fn a_prefill_elsewhere_is_not_this_endpoints() {
     let pool = Fixture::new(RoutingStrategy::PrefixCache, 1);
     let now = Instant::now();
     let objective = Objective { first_token: Some(0.5), further_token: Some(0.5) };
-    let pending = |picked: &Picked| picked.endpoint().record.prefill.load(Relaxed);
+    let pending = |picked: &Picked| {
+        let record = &picked.endpoint().record;
+        assert_eq!(record.prefill.load(Relaxed), record.told_prefill.load(Relaxed));
+        record.told_prefill.load(Relaxed)
+    };
     for seed in 0..20 {
         let text = prompt(seed, 400);
-        let mut picked = pool.state.pick_at(&PickRequest { objective, ..prompted(&text) }, now).unwrap();
+        let mut picked = pool.state.pick_at(&PickRequest { objective, tells_prefill: true, ..prompted(&text) }, now).unwrap();
         let whole = pending(&picked);
         assert!(whole > 0);
         for (is_so, expected) in [(true, 0), (true, 0), (false, whole), (true, 0)] {

@@ -117,7 +117,7 @@ impl<'a> PoolTarget<'a> {
             tokens_way: self.tokens_way,
             affinity: self.affinity,
             objective: self.objective,
-            is_stream: self.scan.is_some_and(|scan| scan.stream),
+            tells_prefill: self.scan.is_some_and(|scan| scan.stream),
             ..PickRequest::default()
         }
     }

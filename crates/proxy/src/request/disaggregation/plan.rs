@@ -99,6 +99,8 @@ impl Plan {
     pub(super) fn pick(&self, call: &ReadBody, model: Option<&str>, decode: SocketAddr) -> Result<Option<Picked>, PickError> {
         let scan = call.scan();
         let asked = scan.and_then(|scan| scan.model.as_deref());
+        // The end of a sidecar's is heard with the first content of the decode alone.
+        let is_own = self.settings.connector != KvConnector::LlmdSidecar;
         let picked = self.cluster.pick(&PickRequest {
             model: model.or(asked).unwrap_or(""),
             prompt: scan.and_then(|scan| call.text().get(scan.prompt.clone()?)).unwrap_or(&[]),
@@ -109,6 +111,7 @@ impl Plan {
             subset: self.subset.as_deref(),
             tokens: self.tokens.as_ref(),
             stage: Stage::Prefill,
+            tells_prefill: is_own || scan.is_some_and(|scan| scan.stream),
             ..PickRequest::default()
         })?;
         let picked = self.suitable(picked).ok_or(PickError::NoEndpoints)?;
