@@ -13,7 +13,7 @@ use crate::{
     pick_request::{Affinity, PickRequest, Stage},
     prefix::{Chain, Matches},
     rendezvous::Beginning,
-    room::RoomLimits,
+    room::{RoomLimits, RoomTerms},
     score::{Candidate, HOME, HOME_ALONE, adapter_affinity},
 };
 
@@ -228,11 +228,11 @@ pub(crate) fn saturation(candidates: &[Candidate], limits: RoomLimits) -> Option
 }
 
 /// How full those are that may serve a request, before anything is known of its prompt; `None` if there are none.
-pub(crate) fn saturation_of_pool(members: &Members, request: &PickRequest<'_>, limits: RoomLimits, now: Instant) -> Option<f32> {
+pub(crate) fn saturation_of_pool(members: &Members, request: &PickRequest<'_>, terms: RoomTerms, now: Instant) -> Option<f32> {
     let (matches, cached) = (members.index.matches(&Chain::default()), CachedTokens::default());
     let mut candidates = eligible(members, &Prefixes { request, matches, cached, beginning: None }, now);
     measure(members, &mut candidates, request.model, now);
-    saturation(&candidates, limits)
+    saturation(&candidates, terms.limits(|| are_others_there(&candidates)))
 }
 
 /// Moves the best to the front, in order; the others follow in any.

@@ -13,7 +13,7 @@ use crate::{
     pick_request::PickRequest,
     prefix::Chain,
     rendezvous::Beginning,
-    room::RoomLimits,
+    room::{RoomLimits, RoomTerms},
     score::{Candidate, Rivals},
     state::Shared,
     tokens::PromptTokens,
@@ -43,14 +43,14 @@ impl<'a> PromptLookup<'a> {
     }
 }
 
-/// Reads every candidate's load. Returns how full they are, 0 to 1; `None` if there are none.
+/// Reads every candidate's load. Returns the bounds that count, and how full the candidates are by them, 0 to 1; `None` if there are none.
 pub(crate) fn measure_all(
     members: &Members,
     prefixes: &Prefixes<'_>,
     candidates: &mut [Candidate],
-    limits: RoomLimits,
+    terms: RoomTerms,
     now: Instant,
-) -> Option<f32> {
+) -> Option<(RoomLimits, f32)> {
     measure(members, candidates, prefixes.request.model, now);
     if prefixes.beginning.is_some() {
         match are_others_there(candidates) {
@@ -58,7 +58,8 @@ pub(crate) fn measure_all(
             false => count_new_prompts(members, candidates),
         }
     }
-    saturation(candidates, limits)
+    let limits = terms.limits(|| are_others_there(candidates));
+    Some((limits, saturation(candidates, limits)?))
 }
 
 /// Judges every candidate by what was measured: the cached prefix, the nearness to the prompt's home, the request's objective and its affinity;

@@ -5,8 +5,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 use pailou_snapshot::{Criticality, RoutingStrategy};
 
 use crate::{
-    candidates::{MOST_RANKED, are_others_there, eligible, is_new, rank, saturation_of_pool},
-    endpoint::{Members, PoolEndpoint},
+    candidates::{MOST_RANKED, are_others_there, eligible, filters_context, is_new, rank, saturation_of_pool},
+    context_length,
+    endpoint::Members,
     judgement::{PromptLookup, judge_all, measure_all},
     load::Tokens,
     new_prompts::NewPrompt,
@@ -14,7 +15,7 @@ use crate::{
     picked::{ExactPick, Picked, Reservation, Seen},
     prefix::Chain,
     queue::EvictablePlace,
-    room::RoomLimits,
+    room::RoomTerms,
     score::{Candidate, share_of_prompt},
     state::Shared,
     timed::Timed,
@@ -42,20 +43,11 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     shared.activity.touch(now);
     let members = shared.members.load_full();
     let is_gated = gate != Gate::Open && members.pool.queueing.is_some();
-    let mut limits = RoomLimits::of(&members.pool);
-    if let Some(queueing) = members.pool.queueing.filter(|_| is_gated)
-        && members.queue.highest.note(request.priority, shared.activity.since_start(now))
-    {
-        limits = limits.reserving(queueing.reserve);
-    }
-    if is_gated && gate == Gate::Queue && members.queue.len() > 0 {
-        return Err(waits_or_absent(&members, request));
-    }
-    // A request that waits may look many times in vain, which is to cost no look at its prompt.
     let saturated = PickError::Saturated { retry_after: RETRY_AFTER };
-    if is_gated && gate == Gate::Turn && saturation_of_pool(&members, request, limits, now).ok_or(PickError::NoEndpoints)? >= 1.0 {
-        return Err(saturated);
-    }
+    let terms = match is_gated {
+        true => enter(shared, &members, request, gate, now)?,
+        false => RoomTerms::of(&members.pool, false),
+    };
     let PromptLookup { prefixes, chain, exact } = PromptLookup::new(shared, &members, request, now);
     let mut candidates = eligible(&members, &prefixes, now);
     let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
@@ -64,7 +56,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let mut held = None;
     let mut attempt = 1;
     let saturation = loop {
-        let saturation = measure_all(&members, &prefixes, &mut candidates, limits, now).ok_or(PickError::NoEndpoints)?;
+        let (limits, saturation) = measure_all(&members, &prefixes, &mut candidates, terms, now).ok_or(PickError::NoEndpoints)?;
         if saturation >= 1.0 && (is_sheddable || is_gated) {
             return Err(saturated);
         }
@@ -119,6 +111,27 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     Ok(picked)
 }
 
+/// Lets a request look for room where requests wait, and notes its priority: only that of one which an endpoint may serve, so that no room is
+/// left to those that cannot use it. Returns the bounds of that room.
+fn enter(shared: &Shared, members: &Members, request: &PickRequest<'_>, gate: Gate, now: Instant) -> Result<RoomTerms, PickError> {
+    let (highest, since_start) = (&members.queue.highest, shared.activity.since_start(now));
+    let has_reserve = members.pool.queueing.is_some_and(|queueing| queueing.reserve > 0);
+    let terms = RoomTerms::of(&members.pool, has_reserve && highest.is_outranked(request.priority, since_start));
+    let refusal = match gate {
+        Gate::Turn => {
+            // A request that waits may look many times in vain, which is to cost no look at its prompt.
+            let saturation = saturation_of_pool(members, request, terms, now).ok_or(PickError::NoEndpoints)?;
+            (saturation >= 1.0).then_some(PickError::Saturated { retry_after: RETRY_AFTER })
+        }
+        _ if !has_endpoint(members, request) => return Err(PickError::NoEndpoints),
+        _ => (members.queue.len() > 0).then_some(PickError::Saturated { retry_after: RETRY_AFTER }),
+    };
+    if has_reserve && !request.is_copy {
+        highest.note(request.priority, since_start);
+    }
+    refusal.map_or(Ok(terms), Err)
+}
+
 /// Weight of the prompt, if it is new and nobody beside this gateway sends any.
 fn new_prompt(members: &Members, request: &PickRequest<'_>, candidates: &[Candidate]) -> NewPrompt {
     let bytes = request.prompt.len();
@@ -129,13 +142,14 @@ fn new_prompt(members: &Members, request: &PickRequest<'_>, candidates: &[Candid
     }
 }
 
-/// The error of a request that others wait before: it waits, too, if the pool has an endpoint for it.
-fn waits_or_absent(members: &Members, request: &PickRequest<'_>) -> PickError {
-    let is_in = |endpoint: &Arc<PoolEndpoint>| request.subset.is_none_or(|subset| subset.contains(&endpoint.address));
-    match members.endpoints.iter().any(|endpoint| is_in(endpoint) && request.stage.suits(endpoint.endpoint.role)) {
-        true => PickError::Saturated { retry_after: RETRY_AFTER },
-        false => PickError::NoEndpoints,
-    }
+/// Whether the pool has an endpoint for a request.
+fn has_endpoint(members: &Members, request: &PickRequest<'_>) -> bool {
+    let (filters_context, tokens) = (filters_context(members, request.stage), request.prompt_tokens());
+    members.endpoints.iter().any(|endpoint| {
+        request.subset.is_none_or(|subset| subset.contains(&endpoint.address))
+            && request.stage.suits(endpoint.endpoint.role)
+            && (!filters_context || context_length::is_in(endpoint.endpoint.context, tokens))
+    })
 }
 
 /// Reserves a place at the first of these endpoints that the pool has, for a request that another picker sent there; the

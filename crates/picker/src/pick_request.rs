@@ -25,7 +25,7 @@ pub struct PickRequest<'a> {
     pub tokens_way: Option<TokensWay>,
     /// Whether the request may be refused when the pool is saturated.
     pub criticality: Criticality,
-    /// Its priority: where requests may be evicted, those below 0 are.
+    /// Its priority. Where requests wait: the highest of late has room that lower ones leave to it, and below 0 they may be evicted.
     pub priority: i32,
     /// The length of the request's body.
     pub input_bytes: usize,
@@ -43,6 +43,8 @@ pub struct PickRequest<'a> {
     pub stage: Stage,
     /// The picker hears when the prompt has been computed: with the first token of a stream, or the end of a prefill.
     pub tells_prefill: bool,
+    /// A mirror's copy, to whose priority no room is left.
+    pub is_copy: bool,
 }
 
 /// Part of a request that an endpoint serves.

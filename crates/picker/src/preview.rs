@@ -9,7 +9,7 @@ use crate::{
     pick_request::PickRequest,
     picked::Seen,
     receipt::Receipt,
-    room::RoomLimits,
+    room::RoomTerms,
     state::Shared,
     timed::Timed,
 };
@@ -19,8 +19,9 @@ pub(crate) fn preview(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Inst
     let members = shared.members.load_full();
     let prefixes = PromptLookup::new(shared, &members, request, now).prefixes;
     let mut candidates = eligible(&members, &prefixes, now);
-    let limits = RoomLimits::of(&members.pool);
-    let saturation = measure_all(&members, &prefixes, &mut candidates, limits, now)?;
+    let is_outranked = members.queue.highest.is_outranked(request.priority, shared.activity.since_start(now));
+    let terms = RoomTerms::of(&members.pool, is_outranked);
+    let (limits, saturation) = measure_all(&members, &prefixes, &mut candidates, terms, now)?;
     judge_all(&members, &prefixes, &mut candidates, (members.pool.queueing.is_some(), limits));
     rank(&mut candidates);
     let judged = candidates.len();

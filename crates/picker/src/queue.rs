@@ -28,7 +28,7 @@ use std::{
 use pailou_snapshot::Queueing;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::room::HighestPriority;
+use crate::room::HighestPriorities;
 
 #[cfg(feature = "simulation")]
 pub use clock::QueueClock;
@@ -115,7 +115,7 @@ pub(crate) struct Queue {
     gate: Mutex<()>,
     evictables: Evictables,
     /// For which lower priorities leave some room.
-    pub(crate) highest: HighestPriority,
+    pub(crate) highest: HighestPriorities,
     state: Mutex<State>,
 }
 

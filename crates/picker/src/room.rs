@@ -19,6 +19,10 @@ pub(crate) const QUEUE_LIMIT: f32 = 5.0;
 const LOWER_QUEUE_LIMIT: f32 = 1.0;
 /// Share of the KV cache above which an endpoint counts as saturated, as upstream.
 const KV_LIMIT: f32 = 0.8;
+/// Most percent of an endpoint's room that lower priorities leave to the highest.
+const MAX_RESERVE: u8 = 90;
+/// Priorities of late that are remembered, the highest.
+const MAX_PRIORITIES: usize = 4;
 /// Time for which a priority counts as the highest after its last request.
 const MEMORY: Duration = Duration::from_secs(60);
 
@@ -27,13 +31,13 @@ const MEMORY: Duration = Duration::from_secs(60);
 pub(crate) struct RoomLimits {
     queue: f32,
     kv: f32,
-    requests: Option<f32>,
+    requests: Option<u32>,
 }
 
 impl RoomLimits {
     /// Bounds for the most important requests of a pool.
     pub(crate) fn of(pool: &Pool) -> Self {
-        let requests = pool.queueing.and_then(|queueing| queueing.max_concurrency).map(|most| most as f32);
+        let requests = pool.queueing.and_then(|queueing| queueing.max_concurrency);
         Self { queue: QUEUE_LIMIT, kv: KV_LIMIT, requests }
     }
 
@@ -42,79 +46,98 @@ impl RoomLimits {
         if percent == 0 {
             return self;
         }
-        let share = 1.0 - f32::from(percent) / 100.0;
-        Self { queue: LOWER_QUEUE_LIMIT, kv: KV_LIMIT * share, requests: self.requests.map(|most| (most * share).ceil()) }
+        let percent = u64::from(percent.min(MAX_RESERVE));
+        let share = |most: u32| (u64::from(most) * (100 - percent)).div_ceil(100) as u32;
+        Self { queue: LOWER_QUEUE_LIMIT, kv: KV_LIMIT * (1.0 - percent as f32 / 100.0), requests: self.requests.map(share) }
     }
 
     /// Fullness of an endpoint: 1 has no room, as far as its engine tells, or for more requests than these. Capped there: an endpoint with a
     /// long queue does not fill its idle siblings. What an idle engine's KV cache has, it can drop.
     pub(crate) fn saturation(self, load: &Load) -> f32 {
         let Load { waiting, running, certain_kv, .. } = *load;
-        let concurrency = self.requests.map_or(0.0, |most| (waiting + running) / most);
+        let concurrency = self.requests.map_or(0.0, |most| (waiting + running) / most as f32);
         let kv = if waiting + running < 1.0 { 0.0 } else { certain_kv / self.kv };
         (waiting / self.queue).max(kv).max(concurrency).min(1.0)
     }
 }
 
-/// The highest priority among a pool's requests of late. One word: the second of its last request, and the priority.
-#[derive(Debug, Default)]
-pub(crate) struct HighestPriority(AtomicU64);
+/// Bounds for one request of a pool: all of the room, or what it leaves to a higher priority.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoomTerms {
+    full: RoomLimits,
+    lower: Option<RoomLimits>,
+}
 
-impl HighestPriority {
-    /// Notes a request of this priority at a time since the start; whether another of late had a higher one.
-    pub(crate) fn note(&self, priority: i32, now: Duration) -> bool {
-        // 0 is none.
-        let now = now.as_secs() as u32 + 1;
-        let packed = self.0.load(Relaxed);
-        let (highest, last) = ((packed as u32).cast_signed(), (packed >> 32) as u32);
-        let is_known = last != 0 && u64::from(now.saturating_sub(last)) <= MEMORY.as_secs();
-        if is_known && highest > priority {
-            return true;
-        }
-        // Written once a second: all threads come by here.
-        if !is_known || highest < priority || last < now {
-            self.0.store(u64::from(now) << 32 | u64::from(priority.cast_unsigned()), Relaxed);
-        }
-        false
+impl RoomTerms {
+    /// Terms of a request; `is_outranked`: others of a higher priority have come of late.
+    pub(crate) fn of(pool: &Pool, is_outranked: bool) -> Self {
+        let full = RoomLimits::of(pool);
+        let reserve = pool.queueing.map_or(0, |queueing| queueing.reserve);
+        Self { full, lower: (is_outranked && reserve > 0).then(|| full.reserving(reserve)) }
     }
+
+    /// The bounds that count. Beside other gateways all have the same: an engine's load is everybody's, but only those that have seen the
+    /// higher priority would leave room, and the others take it.
+    pub(crate) fn limits(self, are_others_there: impl FnOnce() -> bool) -> RoomLimits {
+        self.lower.filter(|_| !are_others_there()).unwrap_or(self.full)
+    }
+}
+
+/// The highest priorities among a pool's requests of late, in any order. Each is one word: the second of its last request, 0 for none, and the
+/// priority.
+#[derive(Debug, Default)]
+pub(crate) struct HighestPriorities([AtomicU64; MAX_PRIORITIES]);
+
+impl HighestPriorities {
+    /// Whether there was a request of a higher priority than this of late, at a time since the start.
+    pub(crate) fn is_outranked(&self, priority: i32, now: Duration) -> bool {
+        let now = second(now);
+        self.0.iter().map(|word| Noted::of(word.load(Relaxed))).any(|noted| noted.is_recent(now) && noted.priority > priority)
+    }
+
+    /// Notes a request of this priority at a time since the start.
+    pub(crate) fn note(&self, priority: i32, now: Duration) {
+        let now = second(now);
+        loop {
+            let words: [u64; MAX_PRIORITIES] = std::array::from_fn(|place| self.0[place].load(Relaxed));
+            let noted = words.map(Noted::of);
+            let same = noted.iter().position(|noted| noted.is_recent(now) && noted.priority == priority);
+            let rank = |place: &usize| (noted[*place].is_recent(now), noted[*place].priority);
+            let Some(place) = same.or_else(|| (0..MAX_PRIORITIES).min_by_key(rank)) else { return };
+            let least = noted[place];
+            // Written once a second: all threads come by here.
+            if least.is_recent(now) && (least.priority > priority || least.priority == priority && least.second >= now) {
+                return;
+            }
+            let word = u64::from(now) << 32 | u64::from(priority.cast_unsigned());
+            if self.0[place].compare_exchange(words[place], word, Relaxed, Relaxed).is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+/// A priority, and the second of its last request.
+#[derive(Clone, Copy)]
+struct Noted {
+    priority: i32,
+    second: u32,
+}
+
+impl Noted {
+    fn of(word: u64) -> Self {
+        Self { priority: (word as u32).cast_signed(), second: (word >> 32) as u32 }
+    }
+
+    fn is_recent(self, now: u32) -> bool {
+        self.second != 0 && u64::from(now.saturating_sub(self.second)) <= MEMORY.as_secs()
+    }
+}
+
+/// Number of a second since the start, from 1 on.
+fn second(now: Duration) -> u32 {
+    (now.as_secs() as u32).saturating_add(1)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: RoomLimits = RoomLimits { queue: QUEUE_LIMIT, kv: KV_LIMIT, requests: Some(4.0) };
-
-    #[test]
-    fn a_cache_in_use_fills_an_endpoint_unless_it_has_no_request() {
-        let saturation = |running| LIMITS.saturation(&Load { running, certain_kv: 0.95, ..Load::default() });
-        assert_eq!((saturation(0.0), saturation(1.0)), (0.0, 1.0));
-    }
-
-    #[test]
-    fn requests_that_leave_room_fill_less_of_an_endpoint() {
-        let is_full = |load: Load, reserve| LIMITS.reserving(reserve).saturation(&load) >= 1.0;
-        let loads = [
-            Load { running: 3.0, ..Load::default() },
-            Load { running: 1.0, certain_kv: 0.6, ..Load::default() },
-            Load { running: 1.0, waiting: 1.0, ..Load::default() },
-        ];
-        for load in loads {
-            assert_eq!((is_full(load, 0), is_full(load, 25)), (false, true), "{load:?}");
-        }
-        assert!(!is_full(Load { running: 2.0, certain_kv: 0.59, ..Load::default() }, 25));
-        assert!(!RoomLimits { requests: Some(1.0), ..LIMITS }.reserving(90).saturation(&Load::default()).ge(&1.0));
-    }
-
-    #[test]
-    fn a_priority_is_the_highest_for_a_minute_after_its_last_request() {
-        let highest = HighestPriority::default();
-        let at = Duration::from_secs;
-        assert!(!highest.note(-1, at(0)), "none was higher");
-        assert!(!highest.note(1, at(1)) && highest.note(0, at(1)) && highest.note(-1, at(61)));
-        assert!(!highest.note(1, at(30)), "it lasts from here");
-        assert!(highest.note(0, at(90)));
-        assert!(!highest.note(0, at(91)));
-        assert!(highest.note(-1, at(92)));
-    }
-}
+mod tests;

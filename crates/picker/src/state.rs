@@ -30,7 +30,7 @@ use crate::{
     prefix::PrefixIndex,
     preview,
     receipt::{Receipt, Receipts},
-    room::RoomLimits,
+    room::RoomTerms,
     scrape::{Activity, PendingScrape, Scraper, Transport},
     tokens::TokenSource,
 };
@@ -294,8 +294,8 @@ impl PoolState {
     /// All figures of the pool.
     pub fn report(&self) -> PoolReport {
         let members = self.shared.members.load();
-        let saturation =
-            saturation_of_pool(&members, &PickRequest::default(), RoomLimits::of(&members.pool), Instant::now()).unwrap_or(1.0);
+        let saturation = saturation_of_pool(&members, &PickRequest::default(), RoomTerms::of(&members.pool, false), Instant::now())
+            .unwrap_or(1.0);
         let Name { namespace, name } = &members.pool.name;
         let (namespace, name) = (namespace.as_ref().into(), name.as_ref().into());
         PoolReport {

@@ -1,5 +1,7 @@
 //! The queue of a pool whose metrics are what a test says. An endpoint has room for two requests, unless a test says otherwise.
 
+mod room;
+
 use std::{
     future::Future,
     pin::Pin,
@@ -538,28 +540,4 @@ fn threads_that_come_end_and_leave_at_once_all_get_their_turn() {
     });
     assert!(most.load(Ordering::SeqCst) <= 2);
     assert_eq!((fixture.in_flight(), fixture.state.members().queue.len()), (vec![0; 3], 0));
-}
-
-#[test]
-fn the_highest_priority_finds_the_room_that_others_leave_to_it() {
-    let (fixture, runtime) = fixture(1, Queueing { max_concurrency: Some(4), reserve: 50, ..SETTINGS });
-    let _entered = runtime.0.enter();
-    let pick = |priority| fixture.state.pick_if_room(&PickRequest { priority, ..standard() });
-    let begin = |level| {
-        let mut waiting = Waiting::new(&fixture.state, PickRequest { priority: level, ..standard() }, priority(level));
-        assert!(waiting.poll().is_pending());
-        waiting
-    };
-    // Alone, a priority uses all of it.
-    let mut held: Vec<_> = (0..3).map(|_| pick(0).unwrap()).collect();
-    held.push(pick(1).unwrap());
-    held.drain(..2);
-    let mut lower = [begin(0), begin(-1)];
-    assert!(lower.iter().all(|it| !it.is_woken()), "half of it is left to the highest");
-    let mut highest = [Waiting::new(&fixture.state, PickRequest { priority: 1, ..standard() }, priority(1))];
-    let Poll::Ready(Ok(urgent)) = highest[0].poll() else { panic!("there is room for it, though others wait") };
-    held.push(urgent);
-    held.drain(..2);
-    held.push(goes(&mut lower, 0));
-    assert_eq!(fixture.in_flight(), [2]);
 }

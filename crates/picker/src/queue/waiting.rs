@@ -13,7 +13,7 @@ use super::{Queue, QueueClock, QueueOutcome, QueueTerms, Restriction, Size, Turn
 use crate::{Picked, pick_request::PickError};
 
 /// Waits until `pick` finds room, fails with an error for which `may_wait` is false, or the request's time runs out. `is_empty` tells whether
-/// the pool has no endpoint.
+/// the pool has no endpoint, `is_saturated` whether it has no room, that for the highest priority included.
 ///
 /// # Errors
 /// Why it was not sent.
@@ -24,7 +24,7 @@ pub(crate) async fn wait(
     (terms, size, restriction): (&QueueTerms<'_>, Size, Restriction<'_>),
     mut pick: impl FnMut() -> Result<Picked, PickError>,
     may_wait: impl Fn(PickError) -> bool,
-    is_empty: impl Fn() -> bool,
+    (is_empty, is_saturated): (impl Fn() -> bool, impl Fn() -> bool),
 ) -> Result<Picked, PickError> {
     let since = clock.now();
     if queue.is_closed() {
@@ -61,8 +61,9 @@ pub(crate) async fn wait(
                         return Poll::Ready(Err(error));
                     }
                     Err(error) => {
-                        let is_full = matches!(error, PickError::Saturated { .. });
-                        if settings.evicts && is_full && !restriction.is_restricted {
+                        let is_full = || matches!(error, PickError::Saturated { .. }) && is_saturated();
+                        // Work is broken off for want of room, not where that is left to a higher priority.
+                        if settings.evicts && !restriction.is_restricted && is_full() {
                             queue.evict_for(terms.priority, clock.now());
                         }
                         queue.put_back(key, restriction.is_restricted);

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use super::PoolState;
 use crate::{
-    candidates::filters_context,
+    candidates::{filters_context, saturation_of_pool},
     load::Tokens,
     pick::{self, Gate},
     pick_request::{PickError, PickRequest},
     picked::Picked,
     queue::{self, QueueClock, QueueReport, QueueTerms, Restriction, Size, SystemClock},
+    room::RoomTerms,
 };
 
 impl PoolState {
@@ -97,9 +98,14 @@ impl PoolState {
         let size = Size { tokens: tokens.number(), bytes: request.input_bytes as u64 };
         let may_wait = |error| self.may_wait(request, error);
         let is_empty = || self.shared.members.load().endpoints.is_empty();
+        let is_saturated = || {
+            let members = self.shared.members.load();
+            let terms = RoomTerms::of(&members.pool, false);
+            saturation_of_pool(&members, request, terms, clock.now()).is_some_and(|saturation| saturation >= 1.0)
+        };
         let is_restricted = request.subset.is_some() || filters_context(&members, request.stage);
         let restriction = Restriction { subset: request.subset, is_restricted };
-        queue::wait(&members.queue, clock, settings, (terms, size, restriction), pick, may_wait, is_empty).await
+        queue::wait(&members.queue, clock, settings, (terms, size, restriction), pick, may_wait, (is_empty, is_saturated)).await
     }
 
     /// Whether the pool's requests may wait.

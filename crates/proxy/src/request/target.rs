@@ -11,7 +11,7 @@ use pailou_extproc::{
     Room,
     client::{Choice, Listener},
 };
-use pailou_picker::{Affinity, PickError};
+use pailou_picker::{Affinity, PickError, PickRequest};
 use pailou_snapshot::{ClusterKind, LoadBalancer};
 
 use super::{
@@ -112,7 +112,7 @@ impl Target {
         outgoing: &mut Outgoing,
         call: Option<&ReadBody>,
     ) -> Result<Self, Error> {
-        match Self::of(runtime, id, client, outgoing, call, (None, None, Haste::MayWait))? {
+        match Self::of(runtime, id, client, outgoing, call, (None, None, Haste::Copy))? {
             Aimed::At(target) => Ok(target),
             Aimed::Waits(target, _) => Err(target.refusal(PickError::Saturated { retry_after: Duration::from_secs(1) })),
         }
@@ -147,6 +147,7 @@ impl Target {
             let target = PoolTarget::new(pool, cluster, settings.clone(), (outgoing, call), (affinity, prompt))?;
             let picked = match haste {
                 Haste::MayWait => target.cluster.pick_if_room(&target.request()),
+                Haste::Copy => target.cluster.pick_if_room(&PickRequest { is_copy: true, ..target.request() }),
                 Haste::Now => target.cluster.pick(&target.request()),
             };
             return match picked {
@@ -222,6 +223,8 @@ impl Target {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Haste {
     MayWait,
+    /// A mirror's copy: it does not wait, and goes only where there is room.
+    Copy,
     /// It has had its turn at this cluster.
     Now,
 }
