@@ -38,8 +38,8 @@ pub enum PromptError {
     /// The files have no chat template.
     #[error("the model's files have no chat template")]
     NoTemplate,
-    /// The text, or the question, is longer than is tokenized here.
-    #[error("the prompt is longer than is tokenized here, 1 MiB of text")]
+    /// The text, or the question, is longer than is tokenized here, or the question has more objects and lists than are read here.
+    #[error("the prompt is longer than is tokenized here: 1 MiB of text, 32768 objects and lists")]
     TooLong,
     /// The request asks for something that only the engine does: another template, a message to be continued, images.
     #[error("the request has {0}, which the engine alone understands")]

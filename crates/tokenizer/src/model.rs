@@ -109,9 +109,10 @@ impl ModelTokenizer {
     /// Tokens of a prompt. The question is the body of vLLM's `POST /tokenize`.
     ///
     /// # Errors
-    /// There is no template for a chat, the template refuses it, or the request asks for something that only the engine does.
+    /// There is no template for a chat, the template refuses it, or the request is too long, has too many objects and lists, or asks
+    /// for something that only the engine does.
     pub fn tokens(&self, question: &[u8]) -> Result<Vec<u32>, PromptError> {
-        if question.len() > MAX_QUESTION_BYTES {
+        if question.len() > MAX_QUESTION_BYTES || chat::has_many_containers(question) {
             return Err(PromptError::TooLong);
         }
         let length = if question.len() > MAX_SHORT_BYTES { RenderLength::Long } else { RenderLength::Short };
@@ -143,7 +144,7 @@ impl ModelTokenizer {
         if let Some((_, what)) = foreign.into_iter().find(|(is_there, _)| *is_there) {
             return Err(PromptError::Unsupported(what));
         }
-        let tools = question.tools.as_ref().and_then(chat::tools);
+        let tools = question.tools.as_ref().map_or(Ok(None), chat::tools)?;
         let tool_template = self.tool_template.as_ref().filter(|_| tools.is_some());
         let template = tool_template.or(self.template.as_ref()).ok_or(PromptError::NoTemplate)?;
         let context = self.context(question, tools)?;

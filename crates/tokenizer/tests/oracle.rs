@@ -170,6 +170,51 @@ fn a_longer_text_than_a_mebibyte_is_left_to_an_engine() {
     assert!(tokens(question).is_ok(), "NFC leaves it");
 }
 
+/// A chat of 2 MiB with 700,000 empty tools had taken 500 MB.
+#[test]
+fn a_question_with_many_objects_or_lists_is_left_to_an_engine() {
+    let model = model("chatml");
+    let chat = |rest: &str| format!(r#"{{"messages":[{{"role":"user","content":"a"}}{rest}"#);
+    let tokens = |question: &str| model.tokens(question.as_bytes());
+    let settings = |count: usize| chat(&format!(r#"],"chat_template_kwargs":{{"x":[{}0]}}}}"#, "[],".repeat(count)));
+    // 3 of the chat's own, and 2 of the settings.
+    assert!(tokens(&settings(32_768 - 5)).is_ok());
+    assert_eq!(tokens(&settings(32_768 - 4)), Err(PromptError::TooLong));
+    assert_eq!(tokens(&chat(&format!(r#"],"tools":[{}0]}}"#, "{},".repeat(40_000)))), Err(PromptError::TooLong));
+    // Texts count as well: those of a call's arguments are read as JSON, with escapes or without.
+    let calls = |opening: &str, count: usize| {
+        let arguments = format!(r#"\"x\":[{}0]"#, format!("{opening}],").repeat(count));
+        let call = format!(r#"{{"function":{{"name":"f","arguments":"{{{arguments}}}"}}}}"#);
+        chat(&format!(r#",{{"role":"assistant","tool_calls":[{call},{call}]}}]}}"#))
+    };
+    for opening in ["[", r"\u005b", r"\u005B"] {
+        assert!(tokens(&calls(opening, 16_000)).is_ok(), "{opening}");
+        assert_eq!(tokens(&calls(opening, 16_384)), Err(PromptError::TooLong), "{opening}");
+    }
+}
+
+#[test]
+fn members_of_tools_that_versions_keep_or_drop_are_left_to_an_engine() {
+    let model = model("chatml");
+    let tokens =
+        |tool: Value| model.tokens(json!({"messages": [{"role": "user", "content": "a"}], "tools": [tool]}).to_string().as_bytes());
+    let function = json!({"name": "f", "description": "d", "parameters": {"type": "object", "x": 1}, "strict": true});
+    assert!(tokens(json!({"type": "function", "function": function})).is_ok());
+    assert!(tokens(json!({"function": {"name": "f"}})).is_ok());
+    for (member, value) in
+        [("strict", json!(null)), ("defer_loading", json!(null)), ("defer_loading", json!(true)), ("x", json!(1))]
+    {
+        let mut with = function.clone();
+        with[member] = value;
+        assert!(matches!(tokens(json!({"type": "function", "function": with})), Err(PromptError::Unsupported(_))), "{member}");
+    }
+    let beside = json!({"type": "function", "function": function, "cache_control": {}});
+    assert!(matches!(tokens(beside), Err(PromptError::Unsupported(_))));
+    for tool in [json!({}), json!(1), json!({"function": null})] {
+        assert!(matches!(tokens(tool), Err(PromptError::Malformed(_))));
+    }
+}
+
 #[test]
 fn a_text_that_its_normalizer_makes_longer_is_bounded_too() {
     let mut file: Value = parsed("qwen.json");
