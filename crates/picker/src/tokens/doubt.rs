@@ -44,15 +44,18 @@ impl Doubts {
             *doubt = Doubt { matches: (doubt.matches + 1).min(MAX_MATCHES), ..Doubt::default() };
             return false;
         }
+        // Requests that were under way when it began say nothing new.
+        if doubt.is_there(now) {
+            return false;
+        }
         doubt.mismatches += 1;
         if doubt.mismatches < MIN_MISMATCHES + doubt.matches {
             return false;
         }
-        let was_there = doubt.is_there(now);
         (doubt.matches, doubt.mismatches) = (0, 0);
         doubt.backoff = (doubt.backoff * 2).clamp(SHORTEST_BACKOFF, LONGEST_BACKOFF);
         doubt.until = Some(now + doubt.backoff);
-        !was_there
+        true
     }
 }
 
@@ -77,6 +80,17 @@ mod tests {
         assert!(doubts.is_doubted(1, at(179)) && !doubts.is_doubted(1, at(180)));
         doubts.verified(1, true, at(61));
         assert!(!doubts.is_doubted(1, at(61)), "a match ends it");
+    }
+
+    /// Those of a burst had made its backoff an hour at once.
+    #[test]
+    fn mismatches_of_requests_under_way_leave_a_doubt_as_long_as_it_is() {
+        let (mut doubts, start) = (Doubts::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let begins = (0..100).filter(|_| doubts.verified(1, false, at(0))).count();
+        assert_eq!((begins, doubts.is_doubted(1, at(59)), doubts.is_doubted(1, at(60))), (1, true, false));
+        (0..100).for_each(|_| _ = doubts.verified(1, false, at(60)));
+        assert_eq!((doubts.is_doubted(1, at(179)), doubts.is_doubted(1, at(180))), (true, false), "twice as long");
     }
 
     /// Three odd requests of one client had cost all others their tokens for a minute.
