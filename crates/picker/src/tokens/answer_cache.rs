@@ -7,6 +7,8 @@ use std::{
 
 /// Most tokens kept: 32 MiB.
 const MAX_TOKENS: usize = 8 << 20;
+/// Most tokens of an answer, so that one does not take the place of all others.
+const MAX_ANSWER_TOKENS: usize = MAX_TOKENS / 16;
 /// Tokens that an answer counts as beside its own, for its entry.
 const OVERHEAD: usize = 32;
 
@@ -35,10 +37,13 @@ impl AnswerCache {
         Some(Arc::clone(&answer.tokens))
     }
 
-    pub(super) fn insert(&mut self, question: u128, tokens: Arc<[u32]>) {
+    /// Keeps an answer, unless it is too long. Gives those that leave for it, to be dropped without a lock.
+    #[must_use]
+    pub(super) fn insert(&mut self, question: u128, tokens: Arc<[u32]>) -> Vec<Arc<[u32]>> {
         let cost = tokens.len() + OVERHEAD;
-        if cost > MAX_TOKENS || self.answers.contains_key(&question) {
-            return;
+        let mut gone = Vec::new();
+        if cost > MAX_ANSWER_TOKENS || self.answers.contains_key(&question) {
+            return gone;
         }
         let mut chances = 0;
         while self.cost + cost > MAX_TOKENS {
@@ -49,17 +54,18 @@ impl AnswerCache {
                     answer.was_used = false;
                     self.order.push_back(oldest);
                 }
-                Some(_) => self.take(oldest),
+                Some(_) => gone.extend(self.take(oldest)),
                 None => {}
             }
         }
         self.cost += cost;
         self.answers.insert(question, Answer { tokens, was_used: false });
         self.order.push_back(question);
+        gone
     }
 
     pub(super) fn remove(&mut self, question: u128) {
-        self.take(question);
+        _ = self.take(question);
         self.order.retain(|other| *other != question);
     }
 
@@ -68,10 +74,10 @@ impl AnswerCache {
         self.cost - self.answers.len() * OVERHEAD
     }
 
-    fn take(&mut self, question: u128) {
-        if let Some(answer) = self.answers.remove(&question) {
-            self.cost -= answer.tokens.len() + OVERHEAD;
-        }
+    fn take(&mut self, question: u128) -> Option<Arc<[u32]>> {
+        let tokens = self.answers.remove(&question)?.tokens;
+        self.cost -= tokens.len() + OVERHEAD;
+        Some(tokens)
     }
 }
 
@@ -82,17 +88,17 @@ mod tests {
     #[test]
     fn what_is_used_stays_and_the_bound_holds() {
         let mut cache = AnswerCache::default();
-        let quarter: Arc<[u32]> = vec![7; MAX_TOKENS / 4 - OVERHEAD].into();
-        (1..=4).for_each(|question| cache.insert(question, Arc::clone(&quarter)));
+        let longest: Arc<[u32]> = vec![7; MAX_ANSWER_TOKENS - OVERHEAD].into();
+        assert!((1..=16).all(|question| cache.insert(question, Arc::clone(&longest)).is_empty()));
         assert!(cache.find(1).is_some());
-        cache.insert(5, Arc::clone(&quarter));
-        let kept: Vec<bool> = (1..=5).map(|question| cache.answers.contains_key(&question)).collect();
-        assert_eq!((kept, cache.cost), (vec![true, false, true, true, true], MAX_TOKENS));
-        assert_eq!(cache.tokens(), MAX_TOKENS - 4 * OVERHEAD);
-        cache.insert(6, vec![7; MAX_TOKENS].into());
-        assert!(cache.find(6).is_none());
+        assert_eq!(cache.insert(17, Arc::clone(&longest)), [Arc::clone(&longest)], "for the caller to drop");
+        let gone: Vec<u128> = (1..=17).filter(|question| !cache.answers.contains_key(question)).collect();
+        assert_eq!((gone, cache.cost), (vec![2], MAX_TOKENS));
+        assert_eq!(cache.tokens(), MAX_TOKENS - 16 * OVERHEAD);
+        let longer = cache.insert(18, vec![7; MAX_ANSWER_TOKENS - OVERHEAD + 1].into());
+        assert!(longer.is_empty() && cache.find(18).is_none());
         cache.remove(1);
-        assert_eq!((cache.find(1), cache.order.len()), (None, 3));
+        assert_eq!((cache.find(1), cache.order.len()), (None, 15));
     }
 
     #[test]
@@ -100,10 +106,10 @@ mod tests {
         let mut cache = AnswerCache::default();
         let part: Arc<[u32]> = vec![7; MAX_TOKENS / 64 - OVERHEAD].into();
         for question in 0..64 {
-            cache.insert(question, Arc::clone(&part));
+            assert!(cache.insert(question, Arc::clone(&part)).is_empty());
             cache.find(question);
         }
-        cache.insert(64, part);
+        assert_eq!(cache.insert(64, part).len(), 1);
         let still_used = cache.answers.values().filter(|answer| answer.was_used).count();
         assert_eq!((cache.answers.len(), still_used), (64, 64 - 1 - MAX_SECOND_CHANCES as usize));
     }

@@ -352,7 +352,7 @@ async fn a_turn_is_known_by_the_one_before_it_once_that_was_verified() {
     let (earlier_prompt, earlier_ends, earlier) = turn(2);
     let (prompt, ends, present) = turn(4);
     let keys = QuestionKeys::new(exact.tokenizer.seed, &pieces(&earlier_prompt), &earlier_ends);
-    asking.answers.lock().insert(keys.whole, earlier.clone().into());
+    _ = asking.answers.lock().insert(keys.whole, earlier.clone().into());
     (0..2).for_each(|_| asking.templates.lock().compare(model, &earlier, &present));
     let pieces = pieces(&prompt);
     let question = TokenQuestion {
