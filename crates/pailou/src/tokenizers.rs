@@ -10,9 +10,8 @@ use std::{
     sync::Arc,
 };
 
-use pailou_picker::{PromptTokenizer, TokenSource};
+use pailou_picker::{PromptPermits, PromptTokenizer, TokenSource};
 use pailou_tokenizer::ModelFiles;
-use tokio::sync::Semaphore;
 
 use self::model::Model;
 use crate::exit::Error;
@@ -27,7 +26,7 @@ const MAX_AT_ONCE: usize = 4;
 /// Models by name.
 struct Library {
     models: BTreeMap<String, Arc<Model>>,
-    permits: Arc<Semaphore>,
+    permits: PromptPermits,
 }
 
 /// The models of a directory, with a directory for each. None of their files is read as yet.
@@ -37,8 +36,8 @@ struct Library {
 pub(crate) fn read(directory: Option<&Path>) -> Result<Option<Arc<dyn TokenSource>>, Error> {
     let Some(directory) = directory else { return Ok(None) };
     let mut found = BTreeMap::new();
-    let entries = entries(directory).map_err(|source| Error::Read { path: directory.to_owned(), source })?;
-    find(entries, "", 1, &mut found);
+    let top = entries(directory).map_err(|source| Error::Read { path: directory.to_owned(), source })?;
+    find(&entries, top, "", 1, &mut found);
     if found.is_empty() {
         tracing::warn!("--tokenizers {}: no model; give each a directory of its name with a tokenizer.json", directory.display());
     }
@@ -50,7 +49,7 @@ pub(crate) fn read(directory: Option<&Path>) -> Result<Option<Arc<dyn TokenSourc
         );
     }
     let models = found.into_iter().take(MAX_MODELS).map(|(name, path)| (name.clone(), Arc::new(Model::new(name, path))));
-    Ok(Some(Arc::new(Library { models: models.collect(), permits: Arc::new(Semaphore::new(MAX_AT_ONCE)) })))
+    Ok(Some(Arc::new(Library { models: models.collect(), permits: PromptPermits::new(MAX_AT_ONCE) })))
 }
 
 fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
@@ -58,7 +57,13 @@ fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
 }
 
 /// Finds directories of models. One that cannot be read, such as a volume's `lost+found`, is passed over.
-fn find(entries: Vec<DirEntry>, name: &str, depth: usize, models: &mut BTreeMap<String, PathBuf>) {
+fn find(
+    read: &impl Fn(&Path) -> io::Result<Vec<DirEntry>>,
+    entries: Vec<DirEntry>,
+    name: &str,
+    depth: usize,
+    models: &mut BTreeMap<String, PathBuf>,
+) {
     for entry in entries {
         // Those of a mounted volume's own begin with a dot.
         let Some(part) = entry.file_name().to_str().filter(|part| !part.starts_with('.')).map(str::to_owned) else { continue };
@@ -71,8 +76,8 @@ fn find(entries: Vec<DirEntry>, name: &str, depth: usize, models: &mut BTreeMap<
             models.insert(name, path);
             continue;
         }
-        match self::entries(&path) {
-            Ok(entries) if depth < MAX_DEPTH => find(entries, &name, depth + 1, models),
+        match read(&path) {
+            Ok(entries) if depth < MAX_DEPTH => find(read, entries, &name, depth + 1, models),
             Ok(_) => {}
             Err(error) => tracing::warn!(directory = %path.display(), %error, "--tokenizers: the directory is passed over"),
         }
@@ -84,8 +89,8 @@ impl TokenSource for Library {
         self.models.get(model).map(|model| Arc::clone(model) as _)
     }
 
-    fn permits(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.permits)
+    fn permits(&self) -> PromptPermits {
+        self.permits.clone()
     }
 }
 
@@ -121,19 +126,21 @@ mod tests {
         assert!(read(None).expect("none").is_none());
     }
 
-    /// `lost+found` of a volume had kept the process from starting. Root reads it all the same, and finds nothing.
-    #[cfg(unix)]
+    /// `lost+found` of a volume had kept the process from starting.
     #[test]
     fn a_directory_that_cannot_be_read_is_passed_over() {
-        use std::os::unix::fs::PermissionsExt as _;
         let directory = TestDir::new();
-        write(&directory, "qwen/tokenizer.json");
-        let lost = directory.path().join("lost+found");
-        fs::create_dir(&lost).expect("a temporary directory");
-        fs::set_permissions(&lost, fs::Permissions::from_mode(0o000)).expect("a temporary directory");
-        let is_root = fs::read_dir(&lost).is_ok();
-        assert_eq!(known(&directory, ["qwen", "lost+found"]), [true, false], "root: {is_root}");
-        fs::set_permissions(&lost, fs::Permissions::from_mode(0o700)).expect("a temporary directory");
+        for path in ["Org/Model-8B/tokenizer.json", "lost+found/qwen/tokenizer.json", "qwen/tokenizer.json"] {
+            write(&directory, path);
+        }
+        // By hand: permissions do not keep root out.
+        let read = |path: &Path| match path.ends_with("lost+found") {
+            true => Err(io::ErrorKind::PermissionDenied.into()),
+            false => entries(path),
+        };
+        let mut found = BTreeMap::new();
+        find(&read, entries(directory.path()).expect("a directory"), "", 1, &mut found);
+        assert_eq!(found.into_keys().collect::<Vec<String>>(), ["Org/Model-8B", "qwen"]);
     }
 
     #[test]

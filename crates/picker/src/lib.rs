@@ -69,6 +69,8 @@ pub use self::receipt::{Receipt, Scored};
 pub use self::scrape::{Connecting, PendingScrape, Stream, Transport};
 pub use self::state::{EndpointReport, PoolState};
 pub use self::terms::{FAIRNESS_HEADER, OBJECTIVE_HEADERS, TIMEOUT_HEADER, criticality, priority, queue_timeout, target_name};
-pub use self::tokens::{PromptForm, PromptTokenizer, PromptTokens, TokenQuestion, TokenSource, TokenSourceError, TokensWay};
+pub use self::tokens::{
+    PromptForm, PromptPermits, PromptTokenizer, PromptTokens, TokenQuestion, TokenSource, TokenSourceError, TokensWay,
+};
 #[cfg(feature = "simulation")]
 pub use self::{kv_events::EventFeed, queue::QueueClock};

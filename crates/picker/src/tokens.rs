@@ -13,6 +13,7 @@ mod in_process;
 mod late_sizes;
 mod lateness;
 mod outcome;
+mod prompt_permits;
 mod question_keys;
 mod question_kind;
 mod silent;
@@ -47,6 +48,7 @@ use self::{
 pub(crate) use self::{in_process::LocalTokenizer, outcome::TokensOutcome, silent::SilentEngines};
 pub use self::{
     in_process::{PromptTokenizer, TokenSource, TokenSourceError},
+    prompt_permits::PromptPermits,
     way::TokensWay,
 };
 use crate::scrape::Transport;

@@ -1,5 +1,8 @@
 //! Tokens that this process computes itself, with a model's own files.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     borrow::Cow,
     sync::{
@@ -12,13 +15,14 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, oneshot},
+    sync::oneshot,
     time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     REQUEST_TIMEOUT,
     late_sizes::{Expectation, LateSizes, PromptKind},
+    prompt_permits::PromptPermits,
 };
 
 /// Longest question that is answered at once, in bytes: a longer one would hold up others on its thread for a millisecond.
@@ -35,7 +39,7 @@ pub trait TokenSource: Send + Sync {
     fn tokenizer(&self, model: &str) -> Option<Arc<dyn PromptTokenizer>>;
 
     /// Permits of long prompts, which are tokenized beside the threads that serve: one each, whatever their pools.
-    fn permits(&self) -> Arc<Semaphore>;
+    fn permits(&self) -> PromptPermits;
 }
 
 /// A model's tokenizer.
@@ -63,7 +67,7 @@ pub enum TokenSourceError {
 /// A model's tokenizer in this process.
 pub(crate) struct LocalTokenizer {
     pub(crate) tokenizer: Arc<dyn PromptTokenizer>,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) permits: PromptPermits,
 }
 
 /// A question for it.
@@ -167,13 +171,22 @@ impl InProcess {
     ) -> Result<Vec<u32>, InProcessOutcome> {
         let kind = PromptKind::new(question.model, question.is_chat, length);
         let now = Instant::now();
-        let (until, late) = match self.late_sizes.lock().expect(kind, now.into_std()) {
-            Expectation::InTime => (question.deadline, InProcessOutcome::Timeout),
-            Expectation::Late => (question.deadline.min(now + LATE_TIMEOUT), InProcessOutcome::Late),
-            Expectation::Useless => return Err(InProcessOutcome::Late),
-        };
         let LocalTokenizer { tokenizer, permits } = local;
-        let permit = permits.try_acquire_owned().map_err(|_| InProcessOutcome::Busy)?;
+        let (permit, is_late) = {
+            let mut late_sizes = self.late_sizes.lock();
+            let is_late = match late_sizes.expect(kind, now.into_std()) {
+                Expectation::InTime => false,
+                Expectation::Late => true,
+                Expectation::Useless => return Err(InProcessOutcome::Late),
+            };
+            let permit = permits.try_acquire(is_late).ok_or(InProcessOutcome::Busy)?;
+            late_sizes.begun(kind, now.into_std());
+            (permit, is_late)
+        };
+        let (until, late) = match is_late {
+            false => (question.deadline, InProcessOutcome::Timeout),
+            true => (question.deadline.min(now + LATE_TIMEOUT), InProcessOutcome::Late),
+        };
         let body = question.pieces.concat();
         let mut work = runtime.spawn_blocking(move || {
             let tokens = tokenizer.tokens(&body);
@@ -185,7 +198,10 @@ impl InProcess {
         // It goes on where the request does not wait, and learns whether that was right.
         runtime.spawn(async move {
             let answer = timeout(REQUEST_TIMEOUT, &mut work).await;
-            late_sizes.lock().ended(kind, answer.is_err(), Instant::now().into_std());
+            // A prompt that is refused says nothing of how long others take.
+            if matches!(answer, Err(_) | Ok(Ok(Ok(_)))) {
+                late_sizes.lock().ended(kind, answer.is_err(), Instant::now().into_std());
+            }
             if let Ok(tokens) = answer {
                 _ = sender.send(tokens.unwrap_or(Err(TokenSourceError::Prompt)));
             }

@@ -42,17 +42,20 @@ impl PromptKind {
 }
 
 impl LateSizes {
-    /// The expectation of a prompt that is about to be tokenized. A chat's messages are remembered, a completion is one text each
-    /// time.
-    pub(super) fn expect(&mut self, kind: PromptKind, now: Instant) -> Expectation {
-        match self.0.get_mut(&kind) {
+    /// The expectation of a prompt. A chat's messages are remembered, a completion is one text each time.
+    pub(super) fn expect(&self, kind: PromptKind, now: Instant) -> Expectation {
+        match self.0.get(&kind) {
             Some((late, _)) if *late < MAX_LATE => Expectation::InTime,
             None => Expectation::InTime,
-            Some((_, tried)) if kind.is_chat || now.saturating_duration_since(*tried) >= TRY_INTERVAL => {
-                *tried = now;
-                Expectation::Late
-            }
+            Some((_, tried)) if kind.is_chat || now.saturating_duration_since(*tried) >= TRY_INTERVAL => Expectation::Late,
             Some(_) => Expectation::Useless,
+        }
+    }
+
+    /// Takes that a prompt is about to be tokenized, whatever the expectation: the next try with its like is later.
+    pub(super) fn begun(&mut self, kind: PromptKind, now: Instant) {
+        if let Some((_, tried)) = self.0.get_mut(&kind) {
+            *tried = now;
         }
     }
 
@@ -86,7 +89,8 @@ mod tests {
         assert_eq!(sizes.expect(kind(700_000, false), at(999)), Expectation::Useless, "it is about as long");
         assert_eq!(sizes.expect(chat, at(999)), Expectation::Late);
         assert_eq!(sizes.expect(kind(100_000, false), at(0)), Expectation::InTime);
-        assert_eq!(sizes.expect(completion, at(1000)), Expectation::Late);
+        assert_eq!([1000, 1000].map(|millis| sizes.expect(completion, at(millis))), [Expectation::Late; 2], "it is not begun");
+        sizes.begun(completion, at(1000));
         assert_eq!(sizes.expect(completion, at(1001)), Expectation::Useless, "one try at a time");
         sizes.ended(completion, false, at(1001));
         assert_eq!(sizes.expect(completion, at(1001)), Expectation::InTime);

@@ -2,8 +2,6 @@
 
 use std::sync::{Condvar, Mutex as StdMutex};
 
-use tokio::sync::Semaphore;
-
 use super::*;
 
 /// A tokenizer that gives this, for any prompt of its model.
@@ -36,23 +34,23 @@ impl PromptTokenizer for Held {
 }
 
 /// It has the files of `qwen` alone.
-struct Qwen(Arc<dyn PromptTokenizer>, Arc<Semaphore>);
+struct Qwen(Arc<dyn PromptTokenizer>, PromptPermits);
 
 impl TokenSource for Qwen {
     fn tokenizer(&self, model: &str) -> Option<Arc<dyn PromptTokenizer>> {
         (model == "qwen").then(|| Arc::clone(&self.0))
     }
 
-    fn permits(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.1)
+    fn permits(&self) -> PromptPermits {
+        self.1.clone()
     }
 }
 
 async fn setup(answer: Result<Vec<u32>, TokenSourceError>) -> Setup {
-    setup_with(Arc::new(Fixed(answer)), Arc::new(Semaphore::new(4))).await
+    setup_with(Arc::new(Fixed(answer)), PromptPermits::new(4)).await
 }
 
-async fn setup_with(tokenizer: Arc<dyn PromptTokenizer>, permits: Arc<Semaphore>) -> Setup {
+async fn setup_with(tokenizer: Arc<dyn PromptTokenizer>, permits: PromptPermits) -> Setup {
     let setup = Setup::new().await;
     setup.state.set_token_source(Some(Arc::new(Qwen(tokenizer, permits))));
     setup
@@ -139,11 +137,10 @@ async fn doubts_about_one_kind_of_questions_leave_the_others_alone() {
 
 #[tokio::test]
 async fn threads_that_are_busy_for_any_pool_leave_the_prompt_to_an_engine() {
-    let permits = Arc::new(Semaphore::new(4));
+    let permits = PromptPermits::new(4);
     let tokenizer: Arc<dyn PromptTokenizer> = Arc::new(Fixed(Ok(vec![1])));
-    let setups =
-        [setup_with(Arc::clone(&tokenizer), Arc::clone(&permits)).await, setup_with(tokenizer, Arc::clone(&permits)).await];
-    let all = permits.acquire_many(4).await.expect("permits");
+    let setups = [setup_with(Arc::clone(&tokenizer), permits.clone()).await, setup_with(tokenizer, permits.clone()).await];
+    let all = [(); 4].map(|()| permits.try_acquire(false).expect("a permit"));
     let body = answer("200 OK", r#"{"count": 1, "tokens": [7]}"#);
     for setup in &setups {
         assert_eq!(setup.tokens(&long_prompt('a'), Some(&body)).await, Some(vec![7]));
@@ -166,7 +163,7 @@ async fn a_prompt_that_is_too_long_is_left_to_an_engine() {
 #[tokio::test]
 async fn prompts_that_are_always_late_are_left_to_an_engine_at_once() {
     let held = Arc::new(Held::default());
-    let setup = setup_with(Arc::clone(&held) as _, Arc::new(Semaphore::new(4))).await;
+    let setup = setup_with(Arc::clone(&held) as _, PromptPermits::new(4)).await;
     let body = answer("200 OK", r#"{"count": 1, "tokens": [7]}"#);
     for (letter, timeouts) in [('a', 1), ('b', 2)] {
         tokio::time::pause();
