@@ -117,6 +117,11 @@ impl Members for FormMembers {
             "messages" | "input" => self.turns = Some(value),
             "tools" => self.tools = Some(value),
             "tool_choice" => self.tool_choice = Some(value),
+            // Versions of vLLM tell the template of other types, or do not.
+            "thinking" => {
+                let kind = members::member(&body[value.clone()], "type").map(|kind| &body[value.clone()][kind]);
+                self.is_foreign |= !matches!(kind, Some(b"\"enabled\"" | b"\"adaptive\""));
+            }
             "previous_response_id"
             | "previous_response"
             | "previous_input_messages"
@@ -215,9 +220,34 @@ mod tests {
 
     #[test]
     fn anthropics_instructions_are_one_message_without_what_differs_by_request() {
-        let body = r#"{"system":[{"type":"text","text":"x-anthropic-billing-header: 1"},{"type":"text","text":"Be "}],
-            "messages":[{"role":"ctx","content":"a"},{"role":"system","content":"brief."}]}"#;
+        let body = r#"{"system":[{"type":"text","text":"x-anthropic-billing-header: 1"},{"type":"text","text":"Be "},
+            {"type":"text","text":"brief."}],"messages":[{"role":"user","content":"a"}]}"#;
         let expected = r#"[{"role":"system","content":"Be brief."},{"role":"user","content":"a"}]"#;
         assert_eq!(chat(Api::Messages, body).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn what_versions_of_vllm_read_otherwise_is_no_chat() {
+        let body = |role, thinking| {
+            format!(
+                r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"{role}","content":"b"}}],"thinking":{thinking},"max_tokens":9}}"#
+            )
+        };
+        for (role, thinking) in
+            [("assistant", r#"{"type":"enabled","budget_tokens":1024}"#), ("user", r#"{"type":"adaptive"}"#), ("user", "null")]
+        {
+            assert!(chat(Api::Messages, &body(role, thinking)).is_some(), "{role}: {thinking}");
+        }
+        for (role, thinking) in [
+            ("system", "null"),
+            ("ctx", "null"),
+            ("msg", "null"),
+            ("user", r#"{"type":"disabled"}"#),
+            ("user", r#"{"type":"another"}"#),
+            ("user", "{}"),
+            ("user", "true"),
+        ] {
+            assert_eq!(chat(Api::Messages, &body(role, thinking)), None, "{role}: {thinking}");
+        }
     }
 }

@@ -8,17 +8,12 @@ use crate::{json, members, message_parts::containers};
 const BILLING: &[u8] = b"\"x-anthropic-billing-header";
 const EMPTY: &[u8] = b"\"\"";
 
-/// Appends the chat of these instructions and messages. `None`: there are images, or blocks that engines do not read.
+/// Appends the chat of these instructions and messages. `None`: there are images, blocks that engines do not read, or instructions
+/// among the messages.
 pub(super) fn add(chat: &mut Chat, system: Option<&[u8]>, messages: &[u8]) -> Option<()> {
     let mut instructions = Vec::new();
     if let Some(system) = system.filter(|system| *system != EMPTY) {
         add_instructions(&mut instructions, system)?;
-    }
-    for message in containers(messages) {
-        let message = &messages[message];
-        if value(message, "role")? == b"\"system\"" {
-            add_instructions(&mut instructions, value(message, "content")?)?;
-        }
     }
     if !instructions.is_empty() {
         chat.push(b"\"system\"", &joined(&instructions, b""));
@@ -72,9 +67,9 @@ fn add_instructions<'a>(texts: &mut Vec<&'a [u8]>, content: &'a [u8]) -> Option<
 
 fn add_message(chat: &mut Chat, message: &[u8]) -> Option<()> {
     let role: &[u8] = match value(message, "role")? {
-        b"\"system\"" => return Some(()),
-        b"\"user\"" | b"\"ctx\"" | b"\"msg\"" => b"\"user\"",
+        b"\"user\"" => b"\"user\"",
         b"\"assistant\"" => b"\"assistant\"",
+        // Versions of vLLM move instructions to the front, leave them in their place, or go by what the template does.
         _ => return None,
     };
     let content = value(message, "content")?;
