@@ -219,6 +219,9 @@ impl Relay {
             if progress.content && record.content_after.is_none() {
                 return Some(self.content());
             }
+        } else if is_first && !data.is_empty() && record.status.is_some_and(|status| !status.is_server_error()) {
+            // Nobody reads it: the prompt has been computed, but nothing says when its first token came.
+            self.guards.iter_mut().for_each(|guards| guards.content(false));
         }
         None
     }
