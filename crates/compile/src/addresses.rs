@@ -9,7 +9,7 @@ use pailou_api::{Gateway, gateway::GatewayAddress as RequestedAddress};
 use pailou_snapshot::Name;
 
 use super::{
-    settings::{DataPlane, Mode, Settings},
+    settings::{DataPlane, Mode, OlderPolicy, Settings, Unprotected},
     warnings::PARTIALLY_SUPPORTED,
 };
 
@@ -83,7 +83,7 @@ fn cluster(gateway: &Gateway, name: &Name, settings: &Settings, problems: &mut V
     let assigned = plane.map(|plane| Assigned::new(&gateway.spec.addresses, plane)).unwrap_or_default();
     problems.extend(not_programmed(plane, &assigned));
     let condition = assigned.condition(gateway.meta.generation);
-    let unprotected = plane.and_then(|plane| plane.unprotected.as_deref()).map(|why| unprotected(why, gateway.meta.generation));
+    let unprotected = plane.and_then(|plane| plane.unprotected.as_ref()).map(|it| unprotected(it, gateway.meta.generation));
     Addresses { bound: settings.addresses.clone(), shown: assigned.addresses, assigned: condition, unprotected }
 }
 
@@ -112,10 +112,18 @@ fn not_programmed(plane: Option<&DataPlane>, assigned: &Assigned) -> Vec<Problem
     problems
 }
 
-fn unprotected(why: &str, generation: i64) -> Condition {
+fn unprotected(Unprotected { why, is_forbidden, older }: &Unprotected, generation: i64) -> Condition {
+    let effect = match older {
+        OlderPolicy::Absent => "so all who reach their pods reach their admin endpoint",
+        OlderPolicy::Stands => "so an older one stays: it may keep clients from newer listeners' ports, or admit peers of before",
+        OlderPolicy::Unknown => "so unless an older one stays, all who reach their pods reach their admin endpoint",
+    };
+    let remedy = match is_forbidden {
+        true => "let the controller list, watch, create and patch networkpolicies of networking.k8s.io",
+        false => "remove the cause that it names",
+    };
     let message = format!(
-        "the API server refuses the NetworkPolicy of the proxies, so all who reach their pods reach their admin endpoint: {why}: let the \
-         controller list, watch, create and patch networkpolicies of networking.k8s.io, or set no --proxy-admin-peers"
+        "the API server refuses the NetworkPolicy of the proxies, {effect}: {why}: {remedy}, or set no --proxy-admin-peers"
     );
     Condition::holds(PARTIALLY_SUPPORTED, "NoNetworkPolicy", message, generation)
 }

@@ -123,5 +123,5 @@ pub use limit_service::{LimitServiceTlsError, ServiceCertificates};
 pub use one_pool::one_pool;
 pub use parameters::parameters;
 pub use session_key_source::{SESSION_KEY, SESSION_KEY_SECRET, SessionKeySource};
-pub use settings::{ADMIN_PORT, CONTROLLER_NAME, DataPlane, ENVOY_GATEWAY_CONTROLLER, Mode, Settings};
+pub use settings::{ADMIN_PORT, CONTROLLER_NAME, DataPlane, ENVOY_GATEWAY_CONTROLLER, Mode, OlderPolicy, Settings, Unprotected};
 pub use unsupported_kinds::unsupported_kind;

@@ -72,8 +72,30 @@ pub struct DataPlane {
     pub ready: bool,
     /// The API server's refusal of an object that they need, in words for people.
     pub refused: Option<String>,
-    /// The API server's refusal of the NetworkPolicy that protects them, in words for people.
-    pub unprotected: Option<String>,
+    /// The API server's refusal of the NetworkPolicy that protects them.
+    pub unprotected: Option<Unprotected>,
+}
+
+/// The API server's refusal of a data plane's NetworkPolicy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unprotected {
+    /// The refusal in words for people.
+    pub why: String,
+    /// Whether a permission may be missing (403).
+    pub is_forbidden: bool,
+    /// State of the policy in the cluster.
+    pub older: OlderPolicy,
+}
+
+/// State of a NetworkPolicy of which the API server refuses the newest form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OlderPolicy {
+    /// It is not there.
+    Absent,
+    /// It is there in an older form.
+    Stands,
+    /// The controller cannot list it.
+    Unknown,
 }
 
 impl Default for Settings {

@@ -41,7 +41,7 @@ pub fn start(
     controller: &Controller,
     authorities: watch::Receiver<Option<Arc<str>>>,
 ) -> JoinSet<()> {
-    let (send, children) = watch::channel(Children::unknown(options.namespaces.len()));
+    let (send, children) = watch::channel(Children::unknown(&options.namespaces));
     let (refuse, refused) = watch::channel(Refused::default());
     let (known, settings) = (controller.known(), controller.settings().clone());
     let mut tasks = JoinSet::new();

@@ -310,7 +310,9 @@ fn is_due((key, desired): &(Key, u64), object_name: &ObjectName, applied: &HashM
         "Deployment" => Some(children.deployments.get(object_name).map(|it| it.digest)),
         "HorizontalPodAutoscaler" => Some(children.autoscalers.get(object_name).map(|it| it.digest)),
         "PodDisruptionBudget" => Some(children.disruption_budgets.get(object_name).map(|it| it.digest)),
-        NETWORK_POLICY if children.knows_policies() => Some(children.network_policies.get(object_name).map(|it| it.digest)),
+        NETWORK_POLICY if children.knows_policies(&object_name.0) => {
+            Some(children.network_policies.get(object_name).map(|it| it.digest))
+        }
         // Not watched, or not at present: looked after at each resync.
         _ => None,
     };

@@ -1,6 +1,11 @@
 //! Observed objects of the data planes, which every replica of the controller watches.
 
-use std::{collections::BTreeMap, fmt::Debug, pin::pin};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    pin::pin,
+    time::Duration,
+};
 
 use futures_util::{
     StreamExt,
@@ -15,10 +20,10 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use pailou_api::NamespaceName;
-use pailou_compile::{DataPlane, store::Store};
+use pailou_compile::{DataPlane, OlderPolicy, Unprotected, store::Store};
 use pailou_snapshot::Name;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::{sync::watch, time};
 
 use super::{
     Options, addresses,
@@ -32,6 +37,8 @@ use crate::list_watch::{ListChange, ListReducer, list_watch};
 
 /// Kinds whose first lists are waited for.
 const KINDS: usize = 4;
+/// Time from a watch of NetworkPolicies that is forbidden to a new list of them.
+const FORBIDDEN_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Objects with this installation's label, as the API server has them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +49,8 @@ pub(crate) struct Children {
     pub(crate) disruption_budgets: Listed<Observed>,
     /// Not waited for: only an option needs the permission to list them.
     pub(crate) network_policies: Listed<Observed>,
-    /// Namespaces, or 1 for all, whose NetworkPolicies are not followed at present.
-    unfollowed_policies: usize,
+    /// Namespaces whose NetworkPolicies cannot be listed at present; `None` for all.
+    unlisted_policies: BTreeSet<Option<NamespaceName>>,
     /// Nodes, once a Service is reached by their ports.
     pub(crate) nodes: Listed<Node>,
     /// Lists that are not known yet.
@@ -51,9 +58,11 @@ pub(crate) struct Children {
 }
 
 impl Children {
-    /// Nothing listed yet, of as many namespaces; all of them count as one.
-    pub(crate) fn unknown(namespaces: usize) -> Self {
-        Self { missing: KINDS * namespaces.max(1), unfollowed_policies: namespaces.max(1), ..Self::default() }
+    /// Nothing listed yet, of these namespaces, or of all where there are none.
+    pub(crate) fn unknown(namespaces: &[NamespaceName]) -> Self {
+        let scopes = scopes(namespaces);
+        let missing = KINDS * scopes.len();
+        Self { missing, unlisted_policies: scopes.into_iter().map(Option::<&_>::cloned).collect(), ..Self::default() }
     }
 
     /// Whether the first lists are complete.
@@ -61,9 +70,9 @@ impl Children {
         self.missing == 0
     }
 
-    /// Whether a NetworkPolicy that is not among these is not there.
-    pub(crate) fn knows_policies(&self) -> bool {
-        self.unfollowed_policies == 0
+    /// Whether a NetworkPolicy of this namespace that is not among these is not there.
+    pub(crate) fn knows_policies(&self, namespace: &str) -> bool {
+        !self.unlisted_policies.iter().any(|scope| scope.as_ref().is_none_or(|scope| scope.as_str() == namespace))
     }
 
     /// Whether the reported addresses depend on the nodes of endpoints.
@@ -81,13 +90,23 @@ impl Children {
         let mut planes: BTreeMap<_, _> = services.collect();
         for (gateway, why) in &refused.policies {
             if let Some(plane) = planes.get_mut(gateway) {
-                plane.unprotected = Some(why.clone());
+                let (why, is_forbidden) = (why.text.clone(), why.is_forbidden);
+                plane.unprotected = Some(Unprotected { why, is_forbidden, older: self.older_policy(gateway) });
             }
         }
         for (gateway, why) in &refused.others {
-            planes.entry(gateway.clone()).or_default().refused = Some(why.clone());
+            planes.entry(gateway.clone()).or_default().refused = Some(why.text.clone());
         }
         planes
+    }
+
+    fn older_policy(&self, gateway: &Name) -> OlderPolicy {
+        let object_name = (gateway.namespace.to_string(), names::data_plane(&gateway.name));
+        match self.network_policies.get(&object_name) {
+            _ if !self.knows_policies(&object_name.0) => OlderPolicy::Unknown,
+            Some(_) => OlderPolicy::Stands,
+            None => OlderPolicy::Absent,
+        }
     }
 
     fn data_plane(&self, object_name: &ObjectName, service: &Service, store: &Store) -> DataPlane {
@@ -101,14 +120,10 @@ impl Children {
 
 /// Follows everything for ever.
 pub(crate) async fn follow(client: Client, options: Options, children: watch::Sender<Children>) {
-    let scopes: Vec<_> = match options.namespaces.as_slice() {
-        [] => vec![None],
-        some => some.iter().map(Some).collect(),
-    };
     // Without the option only those are looked for that it has left.
     let policies = Need::Policies { are_wanted: options.admin_peers.is_some() };
     let observed = watcher::Config::default().labels(&format!("{CONTROLLER_LABEL}={}", options.namespace));
-    let each = scopes.into_iter().map(|scope| {
+    let each = scopes(&options.namespaces).into_iter().map(|scope| {
         join5(
             follow_kind(api::<core::Service, _>(&client, scope), &observed, (&children, Need::Always), scope, |it| {
                 &mut it.services
@@ -132,6 +147,14 @@ pub(crate) async fn follow(client: Client, options: Options, children: watch::Se
         )
     });
     join(join_all(each), follow_nodes(&client, &children)).await;
+}
+
+/// The namespaces, or all of them where none is named.
+fn scopes(namespaces: &[NamespaceName]) -> Vec<Option<&NamespaceName>> {
+    match namespaces {
+        [] => vec![None],
+        some => some.iter().map(Some).collect(),
+    }
 }
 
 /// API of kind `K` in one namespace or in all, as `T`.
@@ -180,35 +203,60 @@ async fn follow_kind<T>(
 ) where
     T: Resource<DynamicType = ApiResource> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let (mut reducer, mut is_listed, mut is_followed) = (ListReducer::default(), need != Need::Always, false);
-    let mut events = pin!(list_watch(api, config.clone()).default_backoff());
+    let (mut reducer, mut is_listed) = (ListReducer::default(), need != Need::Always);
+    let start = || list_watch(api.clone(), config.clone()).default_backoff();
+    let mut events = pin!(start());
     while let Some(event) = events.next().await {
-        let is_error = event.is_err();
         let change = match event {
             Ok(event) => reducer.reduce(event, Some),
-            Err(error) if need == (Need::Policies { are_wanted: false }) && is_forbidden(&error) => return,
+            Err(error) if need == (Need::Policies { are_wanted: false }) && is_forbidden(&error) => {
+                tracing::warn!(
+                    "not permitted to list NetworkPolicies: those that an earlier --proxy-admin-peers made stay, with ports that may \
+                     not be the listeners' any more: delete them, if there are any: {}",
+                    deletion(config, scope)
+                );
+                return;
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot watch the data planes, retrying");
+                if matches!(need, Need::Policies { .. }) && (is_forbidden(&error) || is_unlisted(&error)) {
+                    // Nothing is to be done about it by itself.
+                    children.send_if_modified(|children| {
+                        children.unlisted_policies.insert(scope.cloned());
+                        false
+                    });
+                    // A watch that goes on says nothing of it by itself; a list does.
+                    if !is_unlisted(&error) {
+                        time::sleep(FORBIDDEN_BACKOFF).await;
+                        events.set(start());
+                    }
+                }
                 None
             }
         };
-        let follows = !is_error && (is_followed || change.is_some());
-        if matches!(need, Need::Policies { .. }) && std::mem::replace(&mut is_followed, follows) != follows {
-            // Nothing is to be done about it by itself.
-            children.send_if_modified(|children| {
-                let unfollowed = &mut children.unfollowed_policies;
-                *unfollowed = if follows { unfollowed.saturating_sub(1) } else { *unfollowed + 1 };
-                false
-            });
-        }
         let Some(change) = change else { continue };
         children.send_if_modified(|children| {
-            if matches!(change, ListChange::Replace(_)) && !std::mem::replace(&mut is_listed, true) {
-                children.missing = children.missing.saturating_sub(1);
+            if matches!(change, ListChange::Replace(_)) {
+                if matches!(need, Need::Policies { .. }) {
+                    children.unlisted_policies.remove(&scope.cloned());
+                }
+                if !std::mem::replace(&mut is_listed, true) {
+                    children.missing = children.missing.saturating_sub(1);
+                }
             }
             part(children).take(change, scope)
         });
     }
+}
+
+/// Command that deletes what the controller may not.
+fn deletion(config: &watcher::Config, scope: Option<&NamespaceName>) -> String {
+    let namespaces = scope.map_or_else(|| "-A".to_owned(), |scope| format!("-n {}", scope.as_str()));
+    format!("kubectl delete networkpolicies {namespaces} -l {}", config.label_selector.as_deref().unwrap_or_default())
+}
+
+fn is_unlisted(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(_))
 }
 
 fn is_forbidden(error: &watcher::Error) -> bool {
@@ -217,5 +265,19 @@ fn is_forbidden(error: &watcher::Error) -> bool {
         InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) => status.code == 403,
         WatchError(status) => status.code == 403,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_deletes_policies_left_over_names_namespace_and_installation() {
+        let config = watcher::Config::default().labels(&format!("{CONTROLLER_LABEL}=pailou-system"));
+        let models = NamespaceName::try_from("models").unwrap();
+        assert_eq!(deletion(&config, None), "kubectl delete networkpolicies -A -l pailou.dev/controller=pailou-system");
+        let one = "kubectl delete networkpolicies -n models -l pailou.dev/controller=pailou-system";
+        assert_eq!(deletion(&config, Some(&models)), one);
     }
 }

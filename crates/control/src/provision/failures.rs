@@ -26,8 +26,16 @@ struct Failure {
     at: Instant,
     /// The last error, for the log.
     text: String,
-    /// The API server's refusal, in its words.
-    refused: Option<String>,
+    refused: Option<Refusal>,
+}
+
+/// The API server's refusal of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The object, and the server's words.
+    pub(super) text: String,
+    /// Whether a permission is missing, or admission forbids it (403).
+    pub(super) is_forbidden: bool,
 }
 
 impl Failures {
@@ -44,7 +52,8 @@ impl Failures {
     /// Takes down that an object of a Gateway could not be applied. The same words are logged once.
     pub(super) fn failed(&mut self, gateway: Name, desired: u64, object: &str, error: &kube::Error, now: Instant) {
         let text = format!("{object}: {}", error_text(error));
-        let refused = is_refusal(error).then(|| text.chars().take(MAX_REFUSAL).collect());
+        let is_forbidden = matches!(error, kube::Error::Api(status) if status.code == 403);
+        let refused = is_refusal(error).then(|| Refusal { text: text.chars().take(MAX_REFUSAL).collect(), is_forbidden });
         let failure = self.0.entry(gateway).or_insert_with(|| Failure {
             desired,
             backoff: Backoff::new(FIRST, LAST),
@@ -72,7 +81,7 @@ impl Failures {
     }
 
     /// Brings up to date what the API server refuses; gives back whether that has changed.
-    pub(super) fn refusals(&self, known: &mut BTreeMap<Name, String>) -> bool {
+    pub(super) fn refusals(&self, known: &mut BTreeMap<Name, Refusal>) -> bool {
         let refused = self.0.iter().filter_map(|(gateway, failure)| Some((gateway, failure.refused.as_ref()?)));
         if refused.clone().eq(&*known) {
             return false;
@@ -114,7 +123,7 @@ mod tests {
         let mut refused = BTreeMap::new();
         failures.refusals(&mut refused);
         assert!(!failures.refusals(&mut refused), "they have not changed");
-        refused.remove(gateway)
+        refused.remove(gateway).map(|it| it.text)
     }
 
     #[test]

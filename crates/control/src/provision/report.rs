@@ -7,16 +7,16 @@ use pailou_compile::{Settings, store::Store};
 use pailou_snapshot::Name;
 use tokio::{sync::watch, time};
 
-use super::{PACE, children::Children};
+use super::{PACE, children::Children, failures::Refusal};
 use crate::ClusterState;
 
 /// Objects that the API server refuses, by Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Refused {
     /// NetworkPolicies: the proxies serve without.
-    pub(super) policies: BTreeMap<Name, String>,
+    pub(super) policies: BTreeMap<Name, Refusal>,
     /// Objects that the proxies need.
-    pub(super) others: BTreeMap<Name, String>,
+    pub(super) others: BTreeMap<Name, Refusal>,
 }
 
 /// Sources of the data planes' state, and its receiver.

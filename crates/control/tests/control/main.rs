@@ -3,6 +3,7 @@
 mod cluster;
 
 mod leading;
+mod network_policies;
 mod pool;
 mod provisioning;
 mod proxies;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Method;
+use pailou_api::NamespaceName;
 use pailou_apiserver::Api;
 use pailou_control::{Controller, provision};
 use serde_json::{Value, json};
@@ -13,10 +14,9 @@ use crate::cluster::{
 };
 
 const PROXIES: &str = "/apis/gateway.envoyproxy.io/v1alpha1/envoyproxies";
-const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
-const SERVICES: &str = "/api/v1/services";
+pub(crate) const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
+pub(crate) const SERVICES: &str = "/api/v1/services";
 const AUTOSCALERS: &str = "/apis/autoscaling/v2/horizontalpodautoscalers";
-const POLICIES: &str = "/apis/networking.k8s.io/v1/networkpolicies";
 const BUDGETS: &str = "/apis/policy/v1/poddisruptionbudgets";
 
 /// A controller with its provisioner.
@@ -31,7 +31,11 @@ impl Running {
         Self::with_admin_peers(api, None)
     }
 
-    fn with_admin_peers(api: &Api, admin_peers: Option<Value>) -> Self {
+    pub(crate) fn with_admin_peers(api: &Api, admin_peers: Option<Value>) -> Self {
+        Self::in_namespaces(api, admin_peers, &[])
+    }
+
+    pub(crate) fn in_namespaces(api: &Api, admin_peers: Option<Value>, namespaces: &[&str]) -> Self {
         let mut options = options("a");
         options.settings.data_planes = None;
         let controller = Controller::start(client(api), options);
@@ -42,7 +46,7 @@ impl Running {
             image_pull_secrets: Vec::new(),
             feed_url: "https://pailou-controller.pailou.svc:15010".to_owned(),
             namespace: "pailou".to_owned(),
-            namespaces: Vec::new(),
+            namespaces: namespaces.iter().map(|name| NamespaceName::try_from(*name).expect("it is a name")).collect(),
             drain_seconds: 30,
             log: None,
             admin_peers: admin_peers.map(|peers| serde_json::from_value(peers).expect("these are peers")),
@@ -162,133 +166,6 @@ async fn a_gateway_that_another_controller_takes_loses_its_data_plane() {
         until("all is gone", || made(&api, collection).is_none()).await;
     }
     running.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_network_policy_comes_with_the_option_is_restored_and_goes_with_it() {
-    let api = cluster();
-    let peers = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
-    let running = Running::with_admin_peers(&api, Some(peers.clone()));
-    until("a NetworkPolicy is made", || made(&api, POLICIES).is_some()).await;
-    let from = |api: &Api| made(api, POLICIES).map(|it| it["spec"]["ingress"][1]["from"].clone());
-    assert_eq!(from(&api), Some(peers.clone()));
-    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
-    // Somebody opens it.
-    let mut opened = made(&api, POLICIES).unwrap();
-    opened["spec"]["ingress"][1]["from"] = json!([{"ipBlock": {"cidr": "0.0.0.0/0"}}]);
-    api.apply(POLICIES, opened);
-    until("it is closed again", || from(&api) == Some(peers.clone())).await;
-    running.stop().await;
-    let running = Running::start(&api);
-    until("it is gone", || made(&api, POLICIES).is_none()).await;
-    assert!(made(&api, DEPLOYMENTS).is_some());
-    running.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_controller_that_may_not_list_network_policies_provisions_all_the_same() {
-    let api = cluster();
-    api.script(Method::GET, "/networkpolicies", &[403; 1_000]);
-    let running = Running::start(&api);
-    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
-    running.stop().await;
-}
-
-/// Without the option nobody asks again for what is forbidden.
-#[tokio::test(start_paused = true)]
-async fn a_controller_without_the_option_needs_no_permission_for_network_policies() {
-    let api = cluster();
-    for method in [Method::GET, Method::PATCH, Method::DELETE] {
-        api.script(method, "/networkpolicies", &[403; 1_000]);
-    }
-    api.apply(CLASSES, class("other", "example.com/other"));
-    let running = Running::start(&api);
-    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
-    api.apply(GATEWAYS, gateway("g", "other"));
-    until("a Deployment is gone", || made(&api, DEPLOYMENTS).is_none()).await;
-    tokio::time::advance(std::time::Duration::from_secs(600)).await;
-    quiet(&api).await;
-    let asked = |method| api.requests(&method, "/networkpolicies").len();
-    assert_eq!([Method::GET, Method::PATCH, Method::DELETE].map(asked), [1, 0, 0]);
-    running.stop().await;
-}
-
-/// The API server says nothing of it, so that a difference is no reason to write it again.
-#[tokio::test(start_paused = true)]
-async fn a_network_policy_that_cannot_be_listed_is_applied_once() {
-    let api = cluster();
-    api.script(Method::GET, "/networkpolicies", &[403; 1_000]);
-    let running = Running::with_admin_peers(&api, Some(json!([])));
-    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
-    let reason = || condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Programmed")["reason"].clone();
-    let mut service = made(&api, SERVICES).unwrap();
-    service["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } });
-    api.apply(SERVICES, service);
-    for (replicas, expected) in [(1, "Programmed"), (0, "Pending"), (1, "Programmed")] {
-        let mut deployment = made(&api, DEPLOYMENTS).unwrap();
-        deployment["status"] = json!({ "availableReplicas": replicas });
-        api.apply(DEPLOYMENTS, deployment);
-        until("the Gateway says so", || reason() == expected).await;
-    }
-    assert_eq!(api.requests(&Method::PATCH, "/networkpolicies").len(), 1);
-    running.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_network_policy_that_is_refused_costs_only_itself() {
-    let api = cluster();
-    let name = made_policy_name(&api).await;
-    api.script(Method::PATCH, &format!("/networkpolicies/{name}"), &[403; 1_000]);
-    let running = Running::with_admin_peers(&api, Some(json!([])));
-    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
-    let warning = || condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "PartiallySupported")["message"].clone();
-    let names = |message: &Value| message.as_str().is_some_and(|text| text.contains("patch networkpolicies of networking.k8s.io"));
-    until("the Gateway says so", || names(&warning())).await;
-    let mut changed = gateway("g", "pailou");
-    changed["spec"]["infrastructure"] = json!({ "labels": { "team": "inference" } });
-    api.apply(GATEWAYS, changed);
-    until("the Deployment is new", || made(&api, DEPLOYMENTS).is_some_and(|it| it["metadata"]["labels"]["team"] == "inference"))
-        .await;
-    assert!(made(&api, POLICIES).is_none());
-    running.stop().await;
-}
-
-/// A webhook that is down, or a server that is busy, refuses nothing: no proxy begins without its NetworkPolicy.
-#[tokio::test(start_paused = true)]
-async fn a_data_plane_waits_for_a_network_policy_that_fails_for_now() {
-    for code in [500, 401, 409, 429, 503] {
-        let api = cluster();
-        let name = made_policy_name(&api).await;
-        for collection in [SERVICES, DEPLOYMENTS].into_iter().filter(|it| made(&api, it).is_some()) {
-            api.delete(collection, &format!("default/{name}"));
-        }
-        let path = format!("/networkpolicies/{name}");
-        let before = api.requests(&Method::PATCH, &path).len();
-        api.script(Method::PATCH, &path, &[code; 1_000]);
-        let running = Running::with_admin_peers(&api, Some(json!([])));
-        until("it is tried again", || api.requests(&Method::PATCH, &path).len() > before + 3).await;
-        // Changes of the cluster do not make it pass by either.
-        let mut changed = gateway("g", "pailou");
-        changed["spec"]["infrastructure"] = json!({ "labels": { "team": "inference" } });
-        api.apply(GATEWAYS, changed);
-        until("it is tried again", || api.requests(&Method::PATCH, &path).len() > before + 6).await;
-        assert_eq!((made(&api, SERVICES), made(&api, DEPLOYMENTS)), (None, None), "{code}");
-        api.script(Method::PATCH, &path, &[]);
-        until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
-        assert!(made(&api, POLICIES).is_some());
-        running.stop().await;
-    }
-}
-
-/// The name of the NetworkPolicy of Gateway `g`, which is gone afterwards.
-async fn made_policy_name(api: &Api) -> String {
-    let running = Running::with_admin_peers(api, Some(json!([])));
-    until("a NetworkPolicy is made", || made(api, POLICIES).is_some()).await;
-    let policy = made(api, POLICIES).expect("it is made");
-    let name = policy["metadata"]["name"].as_str().expect("it has a name").to_owned();
-    running.stop().await;
-    api.delete(POLICIES, &format!("default/{name}"));
-    name
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Settings for a golden input, from its lines that begin with `#:`.
 
-use pailou_compile::{CLUSTER, DataPlane, Settings, status::GatewayAddress};
+use pailou_compile::{CLUSTER, DataPlane, OlderPolicy, Settings, Unprotected, status::GatewayAddress};
 use pailou_snapshot::Name;
 
 /// Settings in the comments of an input:
@@ -11,7 +11,7 @@ use pailou_snapshot::Name;
 /// - `#: within NAMESPACE/NAME ADDRESS…`: its ClusterIPs.
 /// - `#: others NAMESPACE/NAME WHY…`: why the data plane has no other addresses.
 /// - `#: refused NAMESPACE/NAME WHY…`: the API server's refusal of an object of the data plane.
-/// - `#: unprotected NAMESPACE/NAME WHY…`: its refusal of the data plane's NetworkPolicy.
+/// - `#: unprotected NAMESPACE/NAME CODE absent|stands|unknown WHY…`: its refusal of the data plane's NetworkPolicy.
 pub(crate) fn settings(yaml: &str) -> Settings {
     let mut settings = Settings::default();
     for line in yaml.lines().filter_map(|line| line.strip_prefix("#: ")) {
@@ -30,7 +30,15 @@ pub(crate) fn settings(yaml: &str) -> Settings {
             }
             ["others", name, why @ ..] => plane(&mut settings, name).others = why.join(" "),
             ["refused", name, why @ ..] => plane(&mut settings, name).refused = Some(why.join(" ")),
-            ["unprotected", name, why @ ..] => plane(&mut settings, name).unprotected = Some(why.join(" ")),
+            ["unprotected", name, code, older, why @ ..] => {
+                let older = match *older {
+                    "absent" => OlderPolicy::Absent,
+                    "stands" => OlderPolicy::Stands,
+                    _ => OlderPolicy::Unknown,
+                };
+                let unprotected = Unprotected { why: why.join(" "), is_forbidden: *code == "403", older };
+                plane(&mut settings, name).unprotected = Some(unprotected);
+            }
             ["bundle", name] => drop(settings.bundles.insert((*name).to_owned(), None)),
             ["bundle", name, version] => drop(settings.bundles.insert((*name).to_owned(), Some((*version).to_owned()))),
             other => panic!("no such setting: {other:?}"),
