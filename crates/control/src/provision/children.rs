@@ -210,7 +210,8 @@ async fn follow_kind<T>(
         let change = match event {
             Ok(event) => reducer.reduce(event, Some),
             Err(error) if need == (Need::Policies { are_wanted: false }) && is_forbidden(&error) => {
-                tracing::warn!(
+                // No warning: so it is wherever the option was never set.
+                tracing::info!(
                     "not permitted to list NetworkPolicies: those that an earlier --proxy-admin-peers made stay, with ports that may \
                      not be the listeners' any more: delete them, if there are any: {}",
                     deletion(config, scope)
