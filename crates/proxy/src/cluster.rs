@@ -63,6 +63,14 @@ struct Updating {
     checks: HashMap<EndpointId, CheckTask>,
 }
 
+impl Updating {
+    fn new_id(&mut self) -> EndpointId {
+        let id = EndpointId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        id
+    }
+}
+
 impl ClusterState {
     /// A cluster with these endpoints; `pool` is the picker's part of an InferencePool. Its health checks run in the background
     /// and end with it.
@@ -209,6 +217,17 @@ impl ClusterState {
         self.view.load().members.picked(picked).map(EndpointState::attempt)
     }
 
+    /// An attempt at an endpoint that was picked and has gone since: at what has its address now, else at it as it was. A Pod that ends
+    /// answers for some time yet.
+    pub(crate) fn attempt_gone(&self, picked: &Arc<PoolEndpoint>) -> Attempt {
+        let endpoint = picked.endpoint();
+        if let Some(state) = self.view.load().members.find(&endpoint.address) {
+            return state.attempt();
+        }
+        let id = self.updating.lock().new_id();
+        Arc::new(EndpointState::new(id, endpoint.clone(), Some(Arc::clone(picked)), self.this.clone())).attempt()
+    }
+
     /// The endpoint of a session, as long as it is there and may be used.
     pub(crate) fn of_session(&self, token: EndpointToken) -> Option<Arc<EndpointState>> {
         let view = self.view_at(Instant::now);
@@ -315,16 +334,12 @@ impl ClusterState {
     fn replace_view(&self, updating: &mut Updating, settings: &Cluster, picked: &[Arc<PoolEndpoint>], now: Instant) {
         let old = Arc::clone(&self.view.load().members);
         let picked: HashMap<_, _> = picked.iter().map(|endpoint| (&endpoint.endpoint().address, endpoint)).collect();
-        let (next_id, cell) = (&mut updating.next_id, &updating.cell);
-        let members = Members::build(settings, cell, |endpoint| {
+        let cell = Arc::clone(&updating.cell);
+        let members = Members::build(settings, &cell, |endpoint| {
             let picked = picked.get(&endpoint.address).copied();
             match old.find(&endpoint.address) {
                 Some(state) if state.endpoint().name == endpoint.name && state.is_of(picked) => Arc::clone(state),
-                _ => {
-                    let id = EndpointId(*next_id);
-                    *next_id = next_id.wrapping_add(1);
-                    Arc::new(EndpointState::new(id, endpoint.clone(), picked.cloned(), self.this.clone()))
-                }
+                _ => Arc::new(EndpointState::new(updating.new_id(), endpoint.clone(), picked.cloned(), self.this.clone())),
             }
         });
         self.watch(updating, &members, settings.health.active.as_ref());

@@ -50,16 +50,16 @@ impl Selection {
     /// until [`Selection::advance`].
     ///
     /// # Errors
-    /// 503 where there is none at all.
+    /// 503 where the balancer has none.
     pub(super) fn next(&mut self) -> Result<Attempt, Error> {
         match &mut self.order {
             Order::Picked(picked) => loop {
                 if let Some(attempt) = self.cluster.attempt_picked(picked.endpoint()) {
                     return Ok(attempt);
                 }
-                // It has just gone.
+                // It has just gone, and so may all that were picked: between the pick and now others took their places.
                 if !picked.pass_over() {
-                    return Err(no_endpoint(&self.cluster));
+                    return Ok(self.cluster.attempt_gone(picked.endpoint()));
                 }
             },
             Order::Balanced { hash, first, tried } => {
@@ -127,4 +127,73 @@ pub(super) fn no_endpoint(cluster: &ClusterState) -> Error {
     let error = Error::new(Flag::NoEndpoint, "no backend is ready to serve this request");
     let why = if cluster.endpoints().is_empty() { "has no ready endpoint" } else { "has no endpoint left for it" };
     error.with_detail(format!("{} {why}", cluster.key().endpoints))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use pailou_picker::{PickRequest, PoolState};
+    use pailou_snapshot::{
+        Address, Cluster, ClusterKey, ClusterKind, Endpoint, EndpointKey, EndpointRole, HealthChecks, LoadBalancer, ModelServer,
+        Name, PickerKind, Pool, Protocol, RoutingStrategy,
+    };
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::dns::{Dns, Overrides};
+
+    fn pool() -> Arc<Pool> {
+        Arc::new(Pool {
+            name: Name::new("default", "pool"),
+            runtime: ModelServer::Vllm,
+            strategy: RoutingStrategy::Load,
+            scorers: None,
+            prefill_scorers: None,
+            picker: PickerKind::BuiltIn,
+            models: Default::default(),
+            any_model: None,
+            objectives: Default::default(),
+            kv_events: None,
+            queueing: None,
+            disaggregation: None,
+        })
+    }
+
+    fn endpoint(number: u8, name: &str) -> Endpoint {
+        let address = Address::Socket(SocketAddr::from(([10, 0, 0, number], 8000)));
+        Endpoint { address, name: name.into(), priority: 0, role: EndpointRole::Decode, context: None }
+    }
+
+    #[test]
+    fn a_request_whose_endpoint_has_gone_since_the_pick_is_tried_there() {
+        let tasks = Builder::new_current_thread().enable_all().build().unwrap();
+        let background = crate::health::background(tasks.handle().clone(), Dns::new(tasks.handle().clone(), Overrides::default()));
+        let pool = pool();
+        let settings = Cluster {
+            key: ClusterKey { endpoints: EndpointKey::Pool(pool.name.clone()), variant: 0 },
+            kind: ClusterKind::Pool(Arc::clone(&pool)),
+            protocol: Protocol::Http1,
+            tls: Ok(None),
+            load_balancer: LoadBalancer::default(),
+            health: HealthChecks::default(),
+            tcp_keepalive: None,
+            proxy_protocol: None,
+            connection: Default::default(),
+        };
+        let before = [endpoint(1, "a"), endpoint(2, "b")];
+        let state = PoolState::new(pool, &[], tasks.handle());
+        let cluster = ClusterState::new(Arc::new(settings), before.clone().into(), Some(state), &background);
+        let pick = || Selection::picked(Arc::clone(&cluster), cluster.pick(&PickRequest::default()).unwrap());
+        let (mut here, mut gone) = (pick(), pick());
+        assert!(before.contains(here.next().unwrap().endpoint().endpoint()));
+        // Another Pod has the first one's address, and the second is no more.
+        cluster.update_endpoints(&[endpoint(1, "c")].into());
+        let attempt = gone.next().unwrap();
+        let endpoints = [endpoint(1, "c"), before[1].clone()];
+        assert!(endpoints.contains(attempt.endpoint().endpoint()), "{:?}", attempt.endpoint().endpoint());
+        cluster.update_endpoints(&[endpoint(3, "d")].into());
+        assert!(before.contains(gone.next().unwrap().endpoint().endpoint()), "neither address is there any more");
+        assert_eq!(cluster.endpoints().len(), 1, "no endpoint of the cluster's");
+    }
 }
