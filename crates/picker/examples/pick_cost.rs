@@ -3,7 +3,7 @@
 use std::{hint::black_box, sync::Arc, time::Instant};
 
 use pailou_picker::{PickRequest, PoolState};
-use pailou_snapshot::{Address, Endpoint, EndpointRole, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+use pailou_snapshot::{Address, Endpoint, EndpointRole, ModelServer, Name, Pool, RoutingStrategy};
 use tokio::runtime::Builder;
 
 const ROUNDS: u32 = 5_000;
@@ -42,20 +42,7 @@ fn measure(state: &PoolState, prompts: &[Vec<u8>]) -> Result<u128, pailou_picker
 }
 
 fn pool(strategy: RoutingStrategy) -> Arc<Pool> {
-    Arc::new(Pool {
-        name: Name::new("default", "pool"),
-        runtime: ModelServer::Vllm,
-        strategy,
-        scorers: None,
-        prefill_scorers: None,
-        picker: PickerKind::BuiltIn,
-        models: Default::default(),
-        any_model: None,
-        objectives: Default::default(),
-        kv_events: None,
-        queueing: None,
-        disaggregation: None,
-    })
+    Arc::new(Pool::new(Name::new("default", "pool"), ModelServer::Vllm, strategy))
 }
 
 fn endpoints(count: u16) -> Vec<Endpoint> {

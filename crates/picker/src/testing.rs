@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pailou_snapshot::{Address, Criticality, Endpoint, EndpointRole, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+use pailou_snapshot::{Address, Criticality, Endpoint, EndpointRole, ModelServer, Name, Pool, RoutingStrategy};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{PickRequest, Picked, PoolState, metrics::Figures};
@@ -45,20 +45,7 @@ impl Fixture {
 }
 
 pub(crate) fn pool(strategy: RoutingStrategy) -> Arc<Pool> {
-    Arc::new(Pool {
-        name: Name::new("default", "pool"),
-        runtime: ModelServer::Vllm,
-        strategy,
-        scorers: None,
-        prefill_scorers: None,
-        picker: PickerKind::BuiltIn,
-        models: Default::default(),
-        any_model: None,
-        objectives: Default::default(),
-        kv_events: None,
-        queueing: None,
-        disaggregation: None,
-    })
+    Arc::new(Pool::new(Name::new("default", "pool"), ModelServer::Vllm, strategy))
 }
 
 pub(crate) fn address(number: usize) -> SocketAddr {

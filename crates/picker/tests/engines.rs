@@ -9,24 +9,11 @@ use std::{
 
 use pailou_picker::{EndpointReport, PickRequest, PoolState};
 use pailou_sim::{Config, MetricsDialect, Sim};
-use pailou_snapshot::{Address, Endpoint, EndpointRole, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+use pailou_snapshot::{Address, Endpoint, EndpointRole, ModelServer, Name, Pool, RoutingStrategy};
 use tokio::{io::AsyncWriteExt, net::TcpStream, runtime::Handle};
 
 fn pool(runtime: ModelServer, strategy: RoutingStrategy) -> Arc<Pool> {
-    Arc::new(Pool {
-        name: Name::new("default", "qwen"),
-        runtime,
-        strategy,
-        scorers: None,
-        prefill_scorers: None,
-        picker: PickerKind::BuiltIn,
-        models: Default::default(),
-        any_model: None,
-        objectives: Default::default(),
-        kv_events: None,
-        queueing: None,
-        disaggregation: None,
-    })
+    Arc::new(Pool::new(Name::new("default", "qwen"), runtime, strategy))
 }
 
 fn endpoint(sim: &Sim) -> Endpoint {

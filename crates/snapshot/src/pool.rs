@@ -35,6 +35,26 @@ pub struct Pool {
     pub disaggregation: Option<Disaggregation>,
 }
 
+impl Pool {
+    /// A pool that the built-in picker chooses endpoints of, with nothing else configured.
+    pub fn new(name: Name, runtime: ModelServer, strategy: RoutingStrategy) -> Self {
+        Self {
+            name,
+            runtime,
+            strategy,
+            scorers: None,
+            prefill_scorers: None,
+            picker: PickerKind::BuiltIn,
+            models: HashMap::default(),
+            any_model: None,
+            objectives: HashMap::default(),
+            kv_events: None,
+            queueing: None,
+            disaggregation: None,
+        }
+    }
+}
+
 /// Prefill at one endpoint and decode at another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disaggregation {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use pailou_picker::{EventFeed, Objective, PendingScrape, PickRequest, Picked, PoolState, PromptTokens, QueueTerms, criticality};
-use pailou_snapshot::{Address, Endpoint, EndpointRole, KvEvents, ModelServer, Name, PickerKind, Pool, Queueing, RoutingStrategy};
+use pailou_snapshot::{Address, Endpoint, EndpointRole, KvEvents, ModelServer, Name, Pool, Queueing, RoutingStrategy};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
@@ -96,20 +96,7 @@ impl Pailou {
         fastrand::seed(seed);
         let runtime = Builder::new_current_thread().build()?;
         let epoch = Instant::now();
-        let pool = Arc::new(Pool {
-            name: Name::new("default", "pool"),
-            runtime: ModelServer::Vllm,
-            strategy,
-            scorers: None,
-            prefill_scorers: None,
-            picker: PickerKind::BuiltIn,
-            models: Default::default(),
-            any_model: None,
-            objectives: Default::default(),
-            kv_events,
-            queueing,
-            disaggregation: None,
-        });
+        let pool = Arc::new(Pool { kv_events, queueing, ..Pool::new(Name::new("default", "pool"), ModelServer::Vllm, strategy) });
         let state = |_| PoolState::new_at(Arc::clone(&pool), &[], runtime.handle(), epoch);
         Ok(Self {
             states: (0..gateways).map(state).collect(),

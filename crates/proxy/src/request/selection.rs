@@ -136,29 +136,12 @@ mod tests {
     use pailou_picker::{PickRequest, PoolState};
     use pailou_snapshot::{
         Address, Cluster, ClusterKey, ClusterKind, Endpoint, EndpointKey, EndpointRole, HealthChecks, LoadBalancer, ModelServer,
-        Name, PickerKind, Pool, Protocol, RoutingStrategy,
+        Name, Pool, Protocol, RoutingStrategy,
     };
     use tokio::runtime::Builder;
 
     use super::*;
     use crate::dns::{Dns, Overrides};
-
-    fn pool() -> Arc<Pool> {
-        Arc::new(Pool {
-            name: Name::new("default", "pool"),
-            runtime: ModelServer::Vllm,
-            strategy: RoutingStrategy::Load,
-            scorers: None,
-            prefill_scorers: None,
-            picker: PickerKind::BuiltIn,
-            models: Default::default(),
-            any_model: None,
-            objectives: Default::default(),
-            kv_events: None,
-            queueing: None,
-            disaggregation: None,
-        })
-    }
 
     fn endpoint(number: u8, name: &str) -> Endpoint {
         let address = Address::Socket(SocketAddr::from(([10, 0, 0, number], 8000)));
@@ -169,7 +152,7 @@ mod tests {
     fn a_request_whose_endpoint_has_gone_since_the_pick_is_tried_there() {
         let tasks = Builder::new_current_thread().enable_all().build().unwrap();
         let background = crate::health::background(tasks.handle().clone(), Dns::new(tasks.handle().clone(), Overrides::default()));
-        let pool = pool();
+        let pool = Arc::new(Pool::new(Name::new("default", "pool"), ModelServer::Vllm, RoutingStrategy::Load));
         let settings = Cluster {
             key: ClusterKey { endpoints: EndpointKey::Pool(pool.name.clone()), variant: 0 },
             kind: ClusterKind::Pool(Arc::clone(&pool)),

@@ -3,7 +3,7 @@ use std::{net::SocketAddr, sync::Weak};
 use pailou_picker::PickRequest;
 use pailou_snapshot::{
     Address, ClientPolicy, Cluster, ClusterKind, EndpointRole, HashSource, HealthChecks, HostMap, LoadBalancer, ModelServer, Name,
-    PickerKind, Pool, PortService, Protocol, RoutingStrategy,
+    Pool, PortService, Protocol, RoutingStrategy,
 };
 use tokio::runtime::Handle;
 
@@ -133,20 +133,7 @@ async fn a_pools_picker_carries_over_and_learns_of_new_endpoints() {
     let background = background();
     let name = Name::new("default", "qwen");
     let key = EndpointKey::Pool(name.clone());
-    let pool = Pool {
-        name,
-        runtime: ModelServer::Vllm,
-        strategy: RoutingStrategy::Load,
-        scorers: None,
-        prefill_scorers: None,
-        picker: PickerKind::BuiltIn,
-        models: HashMap::default(),
-        any_model: None,
-        objectives: HashMap::default(),
-        kv_events: None,
-        queueing: None,
-        disaggregation: None,
-    };
+    let pool = Pool::new(name, ModelServer::Vllm, RoutingStrategy::Load);
     let mut settings = Cluster::clone(&cluster("a", LoadBalancer::LeastRequest));
     settings.key.endpoints = key.clone();
     settings.kind = ClusterKind::Pool(Arc::new(pool));

@@ -6,8 +6,8 @@ use pailou_proxy::{Proxy, access_log::Sink};
 use pailou_snapshot::{
     Action, Address, BackendRef, Backends, BreakerId, BreakerKey, ClientPolicy, Cluster, ClusterId, ClusterKey, ClusterKind,
     Conditions, Endpoint, EndpointKey, EndpointRole, Endpoints, HealthChecks, HostMap, Listener, ListenerName, LoadBalancer,
-    ModelServer, Name, PathMatch, PickerKind, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable,
-    RoutingStrategy, Rule, Snapshot, ValueMatch,
+    ModelServer, Name, PathMatch, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy,
+    Rule, Snapshot, ValueMatch,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -107,20 +107,7 @@ fn pool_name() -> Name {
 }
 
 fn pool() -> Pool {
-    Pool {
-        name: pool_name(),
-        runtime: ModelServer::Vllm,
-        strategy: RoutingStrategy::Load,
-        scorers: None,
-        prefill_scorers: None,
-        picker: PickerKind::BuiltIn,
-        models: Default::default(),
-        any_model: None,
-        objectives: Default::default(),
-        kv_events: None,
-        queueing: None,
-        disaggregation: None,
-    }
+    Pool::new(pool_name(), ModelServer::Vllm, RoutingStrategy::Load)
 }
 
 fn snapshot(rule: Rule, pool: Pool) -> Snapshot {
