@@ -35,9 +35,8 @@ pub(crate) const MOST_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Most requests under way at an endpoint that an annotation may ask for.
 const MOST_MAX_CONCURRENCY: u32 = 100_000;
 
-/// Percent of the room that is kept for the highest priority unless an annotation says so, and the most that one may ask for.
+/// Percent of the room that is kept for the highest priority unless an annotation says so.
 const DEFAULT_RESERVE: u8 = 25;
-const MOST_RESERVE: u8 = 90;
 
 /// Reason for annotations that the gateway itself does not act on.
 pub(crate) const FOREIGN_PICKER: &str = "endpointPickerRef's endpoint picker chooses, unless that is `pailou picker`";
@@ -93,10 +92,12 @@ pub(crate) fn queueing(pool: &InferencePool, picker: &PickerKind, warnings: &mut
 /// Percent, from a value such as `25%`.
 fn reserve(meta: &Meta, warnings: &mut Vec<String>) -> Option<u8> {
     let value = meta.annotation(RESERVE_ANNOTATION)?.trim();
-    let percent = value.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|percent| *percent <= MOST_RESERVE);
+    let percent =
+        value.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|percent| *percent <= Queueing::MAX_RESERVE);
     if percent.is_none() {
         warnings.push(format!(
-            "annotation {RESERVE_ANNOTATION}: {value:?} is ignored; a percentage from 0% to {MOST_RESERVE}% is expected"
+            "annotation {RESERVE_ANNOTATION}: {value:?} is ignored; a percentage from 0% to {}% is expected",
+            Queueing::MAX_RESERVE
         ));
     }
     percent

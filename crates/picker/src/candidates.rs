@@ -65,8 +65,7 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
         let (member, priority) = (member as u32, members.endpoints[member].endpoint.priority);
         Candidate { member, priority, failing, prefix, likely: prefix, distance, ..Candidate::default() }
     };
-    let has_roles = members.has_roles || request.stage == Stage::Prefill;
-    let (filters_context, tokens) = (filters_context(members, request.stage), request.prompt_tokens());
+    let may_serve = may_serve(members, request);
     let mut others = 0;
     let mut candidates = Vec::with_capacity(count.min(MOST_JUDGED));
     // The prompt's home: its nearness, its place, and its place among the candidates where it is judged anyway.
@@ -74,13 +73,7 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
     for place in 0..count {
         let member = (start + place) % count;
         let endpoint = &members.endpoints[member];
-        if request.subset.is_some_and(|subset| !subset.contains(&endpoint.address)) {
-            continue;
-        }
-        if has_roles && !request.stage.suits(endpoint.endpoint.role) {
-            continue;
-        }
-        if filters_context && !context_length::is_in(endpoint.endpoint.context, tokens) {
+        if !may_serve(endpoint) {
             continue;
         }
         let failing = endpoint.record.failures.is_last(now) || is_avoided(endpoint);
@@ -105,6 +98,18 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
         candidates[place].is_home = true;
     }
     candidates
+}
+
+/// Whether an endpoint may serve a request: it is in its subset, of a role for its stage, and for prompts of its length.
+pub(crate) fn may_serve(members: &Members, request: &PickRequest<'_>) -> impl Fn(&PoolEndpoint) -> bool {
+    let (subset, stage) = (request.subset, request.stage);
+    let has_roles = members.has_roles || stage == Stage::Prefill;
+    let (filters_context, tokens) = (filters_context(members, stage), request.prompt_tokens());
+    move |endpoint| {
+        subset.is_none_or(|subset| subset.contains(&endpoint.address))
+            && (!has_roles || stage.suits(endpoint.endpoint.role))
+            && (!filters_context || context_length::is_in(endpoint.endpoint.context, tokens))
+    }
 }
 
 /// Whether endpoints get only prompts of the lengths that they are for.

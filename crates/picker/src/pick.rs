@@ -5,8 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 use pailou_snapshot::{Criticality, RoutingStrategy};
 
 use crate::{
-    candidates::{MOST_RANKED, are_others_there, eligible, filters_context, is_new, rank, saturation_of_pool},
-    context_length,
+    candidates::{MOST_RANKED, are_others_there, eligible, is_new, may_serve, rank, saturation_of_pool},
     endpoint::Members,
     judgement::{PromptLookup, judge_all, measure_all},
     load::Tokens,
@@ -117,13 +116,14 @@ fn enter(shared: &Shared, members: &Members, request: &PickRequest<'_>, gate: Ga
     let (highest, since_start) = (&members.queue.highest, shared.activity.since_start(now));
     let has_reserve = members.pool.queueing.is_some_and(|queueing| queueing.reserve > 0);
     let terms = RoomTerms::of(&members.pool, has_reserve && highest.is_outranked(request.priority, since_start));
+    let may_serve = may_serve(members, request);
     let refusal = match gate {
         Gate::Turn => {
             // A request that waits may look many times in vain, which is to cost no look at its prompt.
             let saturation = saturation_of_pool(members, request, terms, now).ok_or(PickError::NoEndpoints)?;
             (saturation >= 1.0).then_some(PickError::Saturated { retry_after: RETRY_AFTER })
         }
-        _ if !has_endpoint(members, request) => return Err(PickError::NoEndpoints),
+        _ if !members.endpoints.iter().any(|endpoint| may_serve(endpoint)) => return Err(PickError::NoEndpoints),
         _ => (members.queue.len() > 0).then_some(PickError::Saturated { retry_after: RETRY_AFTER }),
     };
     if has_reserve && !request.is_copy {
@@ -140,16 +140,6 @@ fn new_prompt(members: &Members, request: &PickRequest<'_>, candidates: &[Candid
         true => NewPrompt::of_weight(share_of_prompt(bytes as u32, bytes)),
         false => NewPrompt::default(),
     }
-}
-
-/// Whether the pool has an endpoint for a request.
-fn has_endpoint(members: &Members, request: &PickRequest<'_>) -> bool {
-    let (filters_context, tokens) = (filters_context(members, request.stage), request.prompt_tokens());
-    members.endpoints.iter().any(|endpoint| {
-        request.subset.is_none_or(|subset| subset.contains(&endpoint.address))
-            && request.stage.suits(endpoint.endpoint.role)
-            && (!filters_context || context_length::is_in(endpoint.endpoint.context, tokens))
-    })
 }
 
 /// Reserves a place at the first of these endpoints that the pool has, for a request that another picker sent there; the

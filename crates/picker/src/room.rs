@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use pailou_snapshot::Pool;
+use pailou_snapshot::{Pool, Queueing};
 
 use crate::load::Load;
 
@@ -19,8 +19,6 @@ pub(crate) const QUEUE_LIMIT: f32 = 5.0;
 const LOWER_QUEUE_LIMIT: f32 = 1.0;
 /// Share of the KV cache above which an endpoint counts as saturated, as upstream.
 const KV_LIMIT: f32 = 0.8;
-/// Most percent of an endpoint's room that lower priorities leave to the highest.
-const MAX_RESERVE: u8 = 90;
 /// Priorities of late that are remembered, the highest.
 const MAX_PRIORITIES: usize = 4;
 /// Time for which a priority counts as the highest after its last request.
@@ -46,7 +44,7 @@ impl RoomLimits {
         if percent == 0 {
             return self;
         }
-        let percent = u64::from(percent.min(MAX_RESERVE));
+        let percent = u64::from(percent.min(Queueing::MAX_RESERVE));
         let share = |most: u32| (u64::from(most) * (100 - percent)).div_ceil(100) as u32;
         Self { queue: LOWER_QUEUE_LIMIT, kv: KV_LIMIT * (1.0 - percent as f32 / 100.0), requests: self.requests.map(share) }
     }
@@ -73,7 +71,7 @@ impl RoomTerms {
     pub(crate) fn of(pool: &Pool, is_outranked: bool) -> Self {
         let full = RoomLimits::of(pool);
         let reserve = pool.queueing.map_or(0, |queueing| queueing.reserve);
-        Self { full, lower: (is_outranked && reserve > 0).then(|| full.reserving(reserve)) }
+        Self { full, lower: is_outranked.then(|| full.reserving(reserve)) }
     }
 
     /// The bounds that count. Beside other gateways all have the same: an engine's load is everybody's, but only those that have seen the

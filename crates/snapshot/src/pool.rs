@@ -94,10 +94,15 @@ pub struct Queueing {
     pub timeout: Duration,
     /// Requests under way at which an endpoint has no room for more; `None` judges by its engine's own figures alone.
     pub max_concurrency: Option<u32>,
-    /// Percent of the room of every endpoint that requests below the highest priority of late leave to it; 0 to 90.
+    /// Percent of the room of every endpoint that requests below the highest priority of late leave to it; 0 to [`Self::MAX_RESERVE`].
     pub reserve: u8,
     /// Whether requests of negative priority that are under way are broken off for more important ones that wait.
     pub evicts: bool,
+}
+
+impl Queueing {
+    /// Most percent of an endpoint's room that lower priorities leave to the highest.
+    pub const MAX_RESERVE: u8 = 90;
 }
 
 /// Sockets on which each engine of a pool publishes KV cache events (vLLM's and SGLang's `--kv-events-config`).
