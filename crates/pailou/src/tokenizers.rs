@@ -76,9 +76,11 @@ fn find(
             models.insert(name, path);
             continue;
         }
+        if depth == MAX_DEPTH {
+            continue;
+        }
         match read(&path) {
-            Ok(entries) if depth < MAX_DEPTH => find(read, entries, &name, depth + 1, models),
-            Ok(_) => {}
+            Ok(entries) => find(read, entries, &name, depth + 1, models),
             Err(error) => tracing::warn!(directory = %path.display(), %error, "--tokenizers: the directory is passed over"),
         }
     }

@@ -23,8 +23,7 @@ pub(super) fn content_forms(source: &str) -> &'static [ContentForm] {
     if statements.have_content_loop() {
         return &[ContentForm::Parts];
     }
-    let is_named = |(_, over): &(&str, &str)| expressions.named_content.is_match(over);
-    match statements.loops.iter().any(is_named) {
+    match statements.loops.iter().any(|(_, over)| *over == "content") {
         true => &[ContentForm::Parts, ContentForm::Texts],
         false => &[ContentForm::Texts],
     }
@@ -36,7 +35,6 @@ struct Expressions {
     repeat: Regex,
     /// A variable, or a member of one, or some of either: with slices, filters and tests.
     access: Regex,
-    named_content: Regex,
 }
 
 static EXPRESSIONS: LazyLock<Option<Expressions>> = LazyLock::new(|| {
@@ -48,7 +46,6 @@ static EXPRESSIONS: LazyLock<Option<Expressions>> = LazyLock::new(|| {
         set: new(r"(?s)\{%[-+]?\s*set\s+(\w+)\s*=\s*(.*?)\s*[-+]?%\}")?,
         repeat: new(r"(?s)\{%[-+]?\s*for\s+(\w+)\s+in\s+(.*?)(?:\s+if\s.*?)?(?:\s+recursive)?\s*[-+]?%\}")?,
         access: new(&format!(r"(?s)^(\w+){member}{some}$"))?,
-        named_content: new("^content$")?,
     })
 });
 
