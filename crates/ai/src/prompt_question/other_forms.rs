@@ -40,8 +40,7 @@ impl Chat {
             Api::Responses if tools.is_none() => chat.response(system, turns)?,
             Api::Messages if turns.starts_with(b"[") => {
                 // Engines leave tools out then, or do not, by a flag of theirs.
-                let is_none = |choice: &[u8]| members::member(choice, "type").is_some_and(|kind| choice[kind] == *b"\"none\"");
-                if tools.is_some() && tool_choice.is_some_and(is_none) {
+                if tools.is_some() && tool_choice.and_then(|choice| value(choice, "type")) == Some(b"\"none\"") {
                     return None;
                 }
                 anthropic::add(&mut chat, system, turns)?;
@@ -56,9 +55,9 @@ impl Chat {
     /// Appends the chat of a response's instructions and its input.
     fn response(&mut self, instructions: Option<&[u8]>, input: &[u8]) -> Option<()> {
         if let Some(instructions) = instructions {
-            self.push(b"\"system\"", Some(instructions).filter(|text| text.starts_with(b"\""))?);
+            self.push(b"\"system\"", Some(instructions).filter(|text| is_string(text))?);
         }
-        if input.starts_with(b"\"") {
+        if is_string(input) {
             self.push(b"\"user\"", input);
             return Some(());
         }
@@ -73,7 +72,7 @@ impl Chat {
         let found = |name| members::member(turn, name).map(|span| &turn[span]);
         let (role, content) = (found("role")?, found("content")?);
         let is_message = found("type").is_none_or(|kind| kind == b"\"message\"");
-        if !role.starts_with(b"\"") || !is_message {
+        if !is_string(role) || !is_message {
             return None;
         }
         self.push(role, content);
@@ -95,6 +94,15 @@ impl Chat {
         }
         self.ends.push(self.messages.len());
     }
+}
+
+/// The value of a member that is there and not null.
+fn value<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    members::member(object, name).map(|span| &object[span]).filter(|value| *value != b"null")
+}
+
+fn is_string(value: &[u8]) -> bool {
+    value.starts_with(b"\"")
 }
 
 /// Members that the prompt depends on.
@@ -119,7 +127,7 @@ impl Members for FormMembers {
             "tool_choice" => self.tool_choice = Some(value),
             // Versions of vLLM tell the template of other types, or do not.
             "thinking" => {
-                let kind = members::member(&body[value.clone()], "type").map(|kind| &body[value.clone()][kind]);
+                let kind = self::value(&body[value], "type");
                 self.is_foreign |= !matches!(kind, Some(b"\"enabled\"" | b"\"adaptive\""));
             }
             "previous_response_id"

@@ -1,8 +1,8 @@
 //! Chats that requests to Anthropic Messages stand for, as vLLM makes them: one message for the instructions, calls of tools as an
 //! assistant's, and their results as messages of their own.
 
-use super::Chat;
-use crate::{json, members, message_parts::containers};
+use super::{Chat, is_string, value};
+use crate::{json, message_parts::containers};
 
 /// Beginning of a block of the instructions that vLLM leaves out: its text is another for each request.
 const BILLING: &[u8] = b"\"x-anthropic-billing-header";
@@ -88,7 +88,7 @@ fn add_message(chat: &mut Chat, message: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// What the blocks of a message are in a chat.
+/// Blocks of one message, by their place in the chat's.
 #[derive(Default)]
 struct Blocks<'a> {
     texts: Vec<&'a [u8]>,
@@ -168,13 +168,4 @@ fn joined(texts: &[&[u8]], separator: &[u8]) -> Vec<u8> {
 
 fn list(items: &[Vec<u8>]) -> Vec<u8> {
     [b"[", items.join(&b',').as_slice(), b"]"].concat()
-}
-
-fn is_string(value: &[u8]) -> bool {
-    value.starts_with(b"\"")
-}
-
-/// The value of a member that is there and not null.
-fn value<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    members::member(object, name).map(|span| &object[span]).filter(|value| *value != b"null")
 }
