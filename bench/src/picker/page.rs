@@ -38,7 +38,7 @@ pub(super) struct Row {
     pub(super) picker: &'static str,
     pub(super) whole: PickerFigures,
     pub(super) steps: Vec<Step>,
-    /// Where requests have several.
+    /// Its requests of each priority; empty where they have one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) priorities: Vec<PrioritySteps>,
 }
@@ -120,7 +120,7 @@ impl Section {
             page.push_str(&self.by_load("TTFT mean, s", &loads, |figures| figures.ttft_mean));
             page.push_str(&self.by_load("TTFT p90, s", &loads, |figures| figures.ttft_p90));
         }
-        if self.rows.iter().any(|row| !row.priorities.is_empty()) {
+        if self.has_priorities() {
             page.push_str(&self.by_priority("TTFT p50, s (not served)", &loads, |figures| figures.ttft_p50));
             page.push_str(&self.by_priority("TTFT p99, s (not served)", &loads, |figures| figures.ttft_p99));
         }
@@ -138,9 +138,7 @@ impl Section {
 
     /// One figure, pickers by loads.
     fn by_load(&self, heading: &str, loads: &[f64], figure: fn(&PickerFigures) -> f64) -> String {
-        let mut table = format!("\n| {heading}, by {} |", self.unit);
-        table.extend(loads.iter().map(|load| format!(" {load} |")));
-        table.push_str(&format!("\n|---{}|\n", "|---".repeat(loads.len())));
+        let mut table = self.head(heading, "", loads);
         for (picker, points) in self.points(figure) {
             let cells: String = points.iter().map(|(_, figure)| format!(" {} |", seconds(*figure))).collect();
             // Writing to a string cannot fail.
@@ -151,9 +149,7 @@ impl Section {
 
     /// One figure, pickers and priorities by loads, with the share of requests that were not served.
     fn by_priority(&self, heading: &str, loads: &[f64], figure: fn(&PickerFigures) -> f64) -> String {
-        let mut table = format!("\n| {heading}, by {} | priority |", self.unit);
-        table.extend(loads.iter().map(|load| format!(" {load} |")));
-        table.push_str(&format!("\n|---|---{}|\n", "|---".repeat(loads.len())));
+        let mut table = self.head(heading, " priority |", loads);
         for row in &self.rows {
             for PrioritySteps { priority, steps } in &row.priorities {
                 let cell = |step: &Step| {
@@ -188,9 +184,22 @@ impl Section {
         self.rows.iter().filter(|row| Some(row.picker) == first).flat_map(|row| &row.steps).map(|step| step.load).collect()
     }
 
+    fn has_priorities(&self) -> bool {
+        self.rows.iter().any(|row| !row.priorities.is_empty())
+    }
+
+    /// The head of a table of one figure by loads; `column` is one beside the pickers'.
+    fn head(&self, heading: &str, column: &str, loads: &[f64]) -> String {
+        let mut table = format!("\n| {heading}, by {} |{column}", self.unit);
+        table.extend(loads.iter().map(|load| format!(" {load} |")));
+        let columns = table.matches('|').count() - 1;
+        table.push_str(&format!("\n|{}\n", "---|".repeat(columns)));
+        table
+    }
+
     /// TTFT over load: the mean, which every slow request counts in.
     fn curve(&self) -> Curve {
-        if self.rows.iter().any(|row| !row.priorities.is_empty()) {
+        if self.has_priorities() {
             return self.curve_by_priority();
         }
         let lines = self.points(|figures| figures.ttft_mean).into_iter();
